@@ -1,0 +1,213 @@
+"""Chunks to events and to the whole answer: text joined once, tool calls told apart.
+
+``docs/explanation/protocol.md``, "Tool calls in streams", says what servers do to ``index``, ``id`` and ``name``.
+"""
+
+from __future__ import annotations
+
+from nemotron_client import messages
+from nemotron_client.events import (
+    Finished,
+    ReasoningDelta,
+    StreamEvent,
+    TextDelta,
+    TextDone,
+    ToolCallDelta,
+    ToolCallDone,
+    UsageReported,
+)
+
+
+class _Call:
+    """One tool call in the making."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+    def whole(self) -> messages.ToolCall:
+        function = messages.FunctionCall(name=self.name, arguments="".join(self.arguments))
+        return messages.ToolCall(id=self.id, function=function)
+
+
+class _Choice:
+    """One of the ``n`` answers in the making."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finish_reason: str | None = None
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.refusal: list[str] = []
+        self.logprobs: list[messages.TokenLogprob] = []
+        self.calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+
+    def push(self, part: messages.ChunkChoice, events: list[StreamEvent]) -> None:
+        delta = part.delta
+        if delta.content:
+            self.text.append(delta.content)
+            events.append(TextDelta(delta.content, self.index))
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+            events.append(ReasoningDelta(delta.reasoning, self.index))
+        if delta.refusal:
+            self.refusal.append(delta.refusal)
+        if delta.tool_calls:
+            events.extend(self._push_call(each) for each in delta.tool_calls)
+        if part.logprobs is not None:
+            self.logprobs.extend(part.logprobs.content or ())
+        if part.finish_reason:
+            self.finish_reason = part.finish_reason
+
+    def _push_call(self, delta: messages.ToolCallDelta) -> ToolCallDelta:
+        call = self._call_of(delta)
+        if delta.id:
+            call.id = call.id or delta.id
+        name = delta.function.name if delta.function else None
+        if name and name != call.name:  # some servers repeat the whole name, others send it in pieces
+            call.name += name
+        piece = (delta.function.arguments if delta.function else None) or ""
+        if piece:
+            call.arguments.append(piece)
+        return ToolCallDelta(call.position, call.id, call.name, piece, self.index)
+
+    def _call_of(self, delta: messages.ToolCallDelta) -> _Call:
+        """Find the call that a delta belongs to, or begin the next one.
+
+        The index decides where there is one. Without it, a new id begins a call, and so does a name when the last call already
+        has one and an id doesn't say otherwise. A new id together with a name begins a call even under a used index, which
+        SGLang sends (sglang#6310).
+        """
+        name = delta.function.name if delta.function else None
+        last = self.calls[-1] if self.calls else None
+        call = last if delta.index is None else self._by_index.get(delta.index)
+        if call is not None:
+            other_id = bool(delta.id and call.id and delta.id != call.id)
+            named_again = delta.index is None and bool(name and call.name) and delta.id is None
+            if (other_id and (name or delta.index is None)) or named_again:
+                call = None
+        if call is None:
+            call = _Call(len(self.calls))
+            self.calls.append(call)
+        if delta.index is not None:
+            self._by_index[delta.index] = call
+        return call
+
+    def whole(self) -> messages.Choice:
+        text = "".join(self.text)
+        message = messages.AssistantMessage(
+            content=text if text or not self.calls else None,
+            tool_calls=[call.whole() for call in self.calls] or None,
+            reasoning="".join(self.reasoning) or None,
+            refusal="".join(self.refusal) or None,
+        )
+        logprobs = messages.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
+        return messages.Choice(index=self.index, message=message, finish_reason=self.finish_reason, logprobs=logprobs)
+
+
+class Accumulator:
+    """Take the chunks of one chat answer."""
+
+    def __init__(self) -> None:
+        """Begin an answer."""
+        self.response = messages.ResponseInfo()
+        self._choices: dict[int, _Choice] = {}
+        self._usage: messages.Usage | None = None
+        self._id = self._model = ""
+        self._created = 0
+        self._fingerprint: str | None = None
+
+    def push(self, chunk: messages.ChatCompletionChunk) -> list[StreamEvent]:
+        """Take the next chunk.
+
+        Args:
+            chunk: As the server sent it.
+
+        Returns:
+            What it adds, as events.
+        """
+        if not self._id:
+            self._id, self._model, self._created = chunk.id, chunk.model, chunk.created
+        if chunk.usage is not None:
+            self._usage = chunk.usage  # with usage on every chunk, the last one counts everything
+        if chunk.system_fingerprint is not None:
+            self._fingerprint = chunk.system_fingerprint
+        events: list[StreamEvent] = []
+        for part in chunk.choices:
+            choice = self._choices.get(part.index)
+            if choice is None:
+                choice = self._choices[part.index] = _Choice(part.index)
+            choice.push(part, events)
+        return events
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has its finish reason."""
+        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+
+    def finish(self) -> list[StreamEvent]:
+        """End the answer.
+
+        Returns:
+            The events that tell what is complete; the last one has the whole completion.
+        """
+        completion = self.completion()
+        events: list[StreamEvent] = []
+        for choice in completion.choices:
+            if choice.message.content:
+                events.append(TextDone(choice.message.content, choice.index))
+            for position, call in enumerate(choice.message.tool_calls or ()):
+                events.append(ToolCallDone(position, call, choice.index))
+        if completion.usage is not None:
+            events.append(UsageReported(completion.usage))
+        events.append(Finished(completion))
+        return events
+
+    def completion(self) -> messages.ChatCompletion:
+        """Return the answer as far as it has come."""
+        return messages.ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=[self._choices[index].whole() for index in sorted(self._choices)],
+            usage=self._usage,
+            system_fingerprint=self._fingerprint,
+        ).answered_by(self.response)
+
+
+class TextAccumulator:
+    """Take the chunks of one text completion."""
+
+    def __init__(self) -> None:
+        """Begin an answer."""
+        self.response = messages.ResponseInfo()
+        self._texts: dict[int, list[str]] = {}
+        self._reasons: dict[int, str | None] = {}
+        self._last = messages.Completion()
+        self._usage: messages.Usage | None = None
+
+    def push(self, chunk: messages.Completion) -> None:
+        """Take the next chunk."""
+        self._last = chunk
+        self._usage = chunk.usage or self._usage
+        for choice in chunk.choices:
+            self._texts.setdefault(choice.index, []).append(choice.text)
+            self._reasons[choice.index] = choice.finish_reason or self._reasons.get(choice.index)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every choice that began has its finish reason."""
+        return bool(self._reasons) and all(self._reasons.values())
+
+    def completion(self) -> messages.Completion:
+        """Return the text as far as it has come."""
+        choices = [
+            messages.TextChoice(index=index, text="".join(self._texts[index]), finish_reason=self._reasons[index])
+            for index in sorted(self._texts)
+        ]
+        last = self._last
+        whole = messages.Completion(id=last.id, created=last.created, model=last.model, choices=choices, usage=self._usage)
+        return whole.answered_by(self.response)

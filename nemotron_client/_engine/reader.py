@@ -1,0 +1,259 @@
+"""The bytes of a streamed answer to the items its reader gets, and to a verdict: whole, or broken and how.
+
+Fed by both clients alike; knows nothing of sockets. A stream is whole when it said ``[DONE]`` or ended, and every choice has its
+finish reason; anything else is an error that keeps what had arrived, never a short answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Generic, Protocol
+
+from typing_extensions import TypeVar
+
+from nemotron_client.errors import (
+    APIError,
+    InvalidResponseError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+)
+from nemotron_client.events import StreamEvent
+from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
+
+from . import refusals, wire
+from .accumulate import Accumulator, TextAccumulator
+from .exchange import Failure
+from .sse import EventTooLargeError, SSEDecoder, SSEEvent
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
+
+_DONE = b"[DONE]"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+
+
+AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
+
+
+class _Accumulator(Protocol[AnswerT_co]):
+    response: ResponseInfo
+
+    @property
+    def finished(self) -> bool: ...
+    def completion(self) -> AnswerT_co: ...
+
+
+class StreamReader(Generic[ItemT, AnswerT]):
+    """Read one streamed answer.
+
+    Attributes:
+        ended: Whether nothing more is to be read.
+        error: What was wrong, to be raised after the items that came before it.
+    """
+
+    def __init__(
+        self,
+        accumulator: _Accumulator[AnswerT],
+        secrets: Mapping[str, str],
+        take: Callable[[bytes], Iterable[ItemT]],
+        finish: Callable[[], Iterable[ItemT]],
+        whole: Callable[[bytes], Iterable[ItemT]],
+    ) -> None:
+        """Begin; use :func:`chat_chunks`, :func:`chat_events` or :func:`text_chunks`.
+
+        Args:
+            accumulator: What collects the answer.
+            secrets: The request's headers, whose secrets are taken out of errors.
+            take: An event's JSON to items; raises ValueError if it isn't a chunk.
+            finish: The items that end the answer.
+            whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it isn't one.
+        """
+        self.ended = False
+        self.error: APIError | None = None
+        self.progress = 0  # pieces of content; a driver compares it to tell content from keep-alives
+        self._sse = SSEDecoder()
+        self._accumulator = accumulator
+        self._take, self._finish, self._whole = take, finish, whole
+        self._not_a_stream: list[bytes] | None = None
+        self._looked = False
+        self._secrets = secrets
+
+    def begin(self, response: ResponseInfo) -> None:
+        """Take note of the answer's headers."""
+        self._accumulator.response = response
+
+    @property
+    def response(self) -> ResponseInfo:
+        """What is known of the HTTP answer."""
+        return self._accumulator.response
+
+    def completion(self) -> AnswerT:
+        """Return the answer as far as it has come."""
+        return self._accumulator.completion()
+
+    def feed(self, data: bytes) -> list[ItemT]:
+        """Take the next bytes.
+
+        Args:
+            data: As many as the network gave.
+
+        Returns:
+            The items in them; :attr:`error` and :attr:`ended` tell whether more may follow.
+        """
+        if not self._looked:
+            self._look(data)
+        if self._not_a_stream is not None:
+            self._not_a_stream.append(data)
+            return []
+        items: list[ItemT] = []
+        try:
+            for event in self._sse.feed(data):
+                if event.data.strip() == _DONE:
+                    self._end(items)
+                    break
+                if not self._event(event, items):
+                    break
+        except EventTooLargeError as error:
+            self._break(f"The server sent {error}", body=None)
+        return items
+
+    def close(self) -> list[ItemT]:
+        """Take note that the body ended in an orderly way."""
+        items: list[ItemT] = []
+        if self._not_a_stream is not None:
+            self._take_whole(b"".join(self._not_a_stream), items)
+            return items
+        last = self._sse.close()
+        if last is not None and refusals.is_refusal(last.data):
+            self._refuse(last.data)
+            return items
+        if last is not None:
+            # Where its end is missing, what matters is whether the answer was whole before it.
+            with suppress(ValueError):
+                items.extend(self._take(last.data))
+        self._end(items)
+        return items
+
+    def fail(self, failure: Failure) -> None:
+        """Take note that the body ended in another way."""
+        timed_out = failure.problem in {"timeout", "total"}
+        what = f"nothing more came in time ({failure.detail})" if timed_out else f"the connection was lost ({failure.detail})"
+        self._break(f"The stream began, and then {what}", kind=StreamTimeoutError if timed_out else StreamInterruptedError)
+        if timed_out and self.error is not None:
+            self.error.hint = "Raise Timeout(idle=..., first_event=..., total=...) if the server may be silent for so long."
+
+    def _look(self, data: bytes) -> None:
+        # No line of an event stream that means anything begins like this; the content type is not to be trusted.
+        start = data.lstrip(_BLANK)
+        self._looked = bool(start)
+        if start.startswith((b"{", b"<", b"[")):
+            self._not_a_stream = []
+
+    def _event(self, event: SSEEvent, items: list[ItemT]) -> bool:
+        data = event.data
+        if event.event == "error" or (b'"error"' in data and refusals.is_refusal(data)):
+            self._refuse(data)
+            return False
+        try:
+            items.extend(self._take(data))
+        except ValueError as error:
+            if refusals.is_refusal(data):
+                self._refuse(data)
+            elif data:
+                self._break(f"The server sent a chunk that can't be read ({error}): {data[:200]!r}", body=data)
+            return not data
+        self.progress += 1
+        return True
+
+    def _end(self, items: list[ItemT]) -> None:
+        if not self._accumulator.finished:
+            self._break("The stream ended without a finish reason: the answer is not whole")
+            return
+        self.ended = True
+        items.extend(self._finish())
+
+    def _take_whole(self, body: bytes, items: list[ItemT]) -> None:
+        if refusals.is_refusal(body):
+            self._refuse(body)
+            return
+        self.ended = True
+        try:
+            items.extend(self._whole(body))
+        except ValueError as error:
+            self.error = wire.not_expected(refusals.redact(body, self._secrets), f"an event stream: {error}")
+            self.error.request_id = self.response.request_id
+
+    def _refuse(self, data: bytes) -> None:
+        refusal = refusals.read(refusals.redact(data, self._secrets))
+        code = "" if refusal.code is None else f" (code {refusal.code})"
+        self._break(f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": "), body=refusal.body)
+
+    def _break(self, message: str, *, body: object = None, kind: type[StreamInterruptedError] = StreamInterruptedError) -> None:
+        if isinstance(body, bytes):
+            body = refusals.redact(body, self._secrets).decode("utf-8", "replace")
+        error = kind(
+            message if message.endswith(".") else f"{message}.",
+            body=body,
+            request_id=self.response.request_id,
+            attempts=self.response.attempts,
+        )
+        error.partial = self.completion()
+        self.error = error
+        self.ended = True
+
+
+def chat_chunks(secrets: Mapping[str, str]) -> StreamReader[ChatCompletionChunk]:
+    """Read a chat answer as its chunks."""
+    accumulator = Accumulator()
+
+    def push(chunk: ChatCompletionChunk) -> Iterable[ChatCompletionChunk]:
+        accumulator.push(chunk)
+        return (chunk,)
+
+    return StreamReader(
+        accumulator,
+        secrets,
+        lambda data: push(wire.parse(ChatCompletionChunk, data)),
+        lambda: (),
+        lambda body: push(_as_chunk(body)),
+    )
+
+
+def chat_events(secrets: Mapping[str, str]) -> StreamReader[StreamEvent]:
+    """Read a chat answer as events."""
+    accumulator = Accumulator()
+    return StreamReader(
+        accumulator,
+        secrets,
+        lambda data: accumulator.push(wire.parse(ChatCompletionChunk, data)),
+        accumulator.finish,
+        lambda body: [*accumulator.push(_as_chunk(body)), *accumulator.finish()],
+    )
+
+
+def text_chunks(secrets: Mapping[str, str]) -> StreamReader[Completion, Completion]:
+    """Read a text completion as its chunks."""
+    accumulator = TextAccumulator()
+
+    def push(data: bytes) -> Iterable[Completion]:
+        chunk = wire.parse(Completion, data)
+        accumulator.push(chunk)
+        return (chunk,)
+
+    return StreamReader(accumulator, secrets, push, lambda: (), push)
+
+
+def _as_chunk(body: bytes) -> ChatCompletionChunk:
+    """Turn a whole completion into the one chunk that says the same."""
+    completion = wire.parse(ChatCompletion, body)
+    if not completion.choices:
+        msg = "it has no choices"
+        raise ValueError(msg)
+    data = completion.model_dump(exclude_none=True)
+    data["object"] = "chat.completion.chunk"
+    for choice in data["choices"]:
+        choice["delta"] = choice.pop("message")
+        for index, call in enumerate(choice["delta"].get("tool_calls", ())):
+            call["index"] = index
+    return ChatCompletionChunk.model_validate(data)

@@ -1,0 +1,296 @@
+"""What a server says when it refuses: a body of any shape becomes the right error, with a hint of what to do.
+
+The shapes are listed in docs/explanation/protocol.md, "Error bodies". The content type is no guide; JSON is tried first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from math import isfinite
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from nemotron_client.config import Secret
+from nemotron_client.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ContextLengthExceededError,
+    DegradedError,
+    status_error,
+)
+
+if TYPE_CHECKING:
+    from .exchange import Failure, Problem, Request, Response
+
+_LONGEST_TEXT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A server's words, whatever shape they came in.
+
+    Attributes:
+        body: Parsed JSON, or the text; None if there was nothing.
+        message: What it says; empty if it says nothing.
+        code: Its own code.
+        type: Its own name for the error.
+    """
+
+    body: object
+    message: str
+    code: str | int | None = None
+    type: str | None = None
+
+
+def read(body: bytes) -> Refusal:
+    """Read the body of a refusal, or an error event of a stream."""
+    text = body.decode("utf-8", "replace").strip()
+    text = text.removeprefix("data:").strip()  # so litellm#4558 and ChatNVIDIA met them outside of streams
+    if not text:
+        return Refusal(None, "")
+    try:
+        data: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return Refusal(text, _plain_text(text))
+    if not isinstance(data, Mapping):
+        return Refusal(data, str(data)[:_LONGEST_TEXT])
+    inner = data.get("error")
+    if isinstance(inner, Mapping):
+        return Refusal(data, _message(inner) or _message(data), _code(inner), _string(inner.get("type")))
+    return Refusal(data, (inner if isinstance(inner, str) else "") or _message(data), _code(data), _string(data.get("type")))
+
+
+def is_refusal(data: bytes) -> bool:
+    """Tell whether the JSON of a stream event, or of a 200, is an error: nested, flat, or a string."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(value, Mapping):
+        return False
+    if value.get("error") or value.get("object") == "error":
+        return True
+    return "choices" not in value and isinstance(value.get("message") or value.get("detail"), str)
+
+
+def _plain_text(text: str) -> str:
+    if text.startswith("<"):
+        title = re.search(r"<title>\s*(.*?)\s*</title>", text[:5000], re.IGNORECASE | re.DOTALL)
+        return f"an HTML page, titled {title[1]!r}" if title else "an HTML page"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+
+
+def _message(data: Mapping[object, object]) -> str:
+    for key in ("message", "detail", "title"):
+        value = data.get(key)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list) and value:
+            return "; ".join(_validation_problem(each) for each in value)
+    return ""
+
+
+def _validation_problem(each: object) -> str:
+    # FastAPI's: [{"loc": ["body", "temperature"], "msg": "..."}]
+    if not isinstance(each, Mapping):
+        return str(each)
+    place = each.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {each.get('msg', each)}" if where else str(each.get("msg", each))
+
+
+def _code(data: Mapping[object, object]) -> str | int | None:
+    code = data.get("code")
+    return code if isinstance(code, str | int) and not isinstance(code, bool) else None
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def redact(data: bytes, headers: Mapping[str, str]) -> bytes:
+    """Take the request's secrets out of what a server said, since some repeat the key they refuse."""
+    for value in headers.values():
+        if isinstance(value, Secret):
+            data = data.replace(value.removeprefix("Bearer ").encode(), b"***")
+    return data
+
+
+def status_failure(request: Request, response: Response, *, hosted: bool) -> APIStatusError:
+    """Make the error for an answer that is not a success."""
+    error = _error(request, response.status, read(redact(response.body, request.headers)), hosted=hosted)
+    error.request_id = request_id(response.headers)
+    error.retry_after = retry_after(response.headers)
+    error.should_retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower())
+    if error.retry_after is not None:
+        error.args = (f"{error.args[0]} The server asks to wait {error.retry_after:g} s.",)
+    location = response.headers.get("location")
+    if location and response.status in range(300, 400):
+        error.hint = f"The server redirects to {urlsplit(location)._replace(query='').geturl()!r}; give the final address as base_url."
+    return error
+
+
+def refused_inside(request: Request, response: Response, *, hosted: bool) -> APIStatusError | None:
+    """Make the error for a 200 whose body is an error with a status of its own, as routers send it; None if it isn't one."""
+    if not is_refusal(response.body):
+        return None
+    refusal = read(redact(response.body, request.headers))
+    status = refusal.code if isinstance(refusal.code, int) and refusal.code in range(400, 600) else 500
+    error = _error(request, status, refusal, hosted=hosted)
+    error.request_id = request_id(response.headers)
+    return error
+
+
+def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> APIStatusError:
+    phrase = _phrase(status)
+    words = "" if refusal.message == phrase else refusal.message
+    message = f"{status} {phrase}".rstrip() + f" from {request.method} {request.url}" + (f": {words}" if words else ".")
+    kind = status_error(status)
+    overflow = context_overflow(refusal.message) if status in _OVERFLOW_STATUSES else None
+    if overflow is not None:
+        kind = ContextLengthExceededError
+    elif status == HTTPStatus.BAD_REQUEST and "DEGRADED function" in refusal.message:
+        kind = DegradedError
+    error = kind(message, body=refusal.body, hint=_hint(status, refusal.message, hosted=hosted))
+    error.status_code = status
+    error.code, error.type = refusal.code, refusal.type
+    if isinstance(error, ContextLengthExceededError) and overflow is not None:
+        error.limit, error.prompt_tokens, error.completion_tokens = overflow
+    return error
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # some proxies make up their own
+        return ""
+
+
+_OVERFLOW_STATUSES = {400, 413, 422}
+# Every wording met (docs/explanation/protocol.md, "Context overflow"): the limit, the prompt, the answer asked for, in tokens.
+_OVERFLOWS = tuple(
+    re.compile(wording, re.DOTALL)
+    for wording in (
+        r"maximum context length is (?P<limit>\d+) tokens.*?\((?P<prompt>\d+) in the messages, (?P<answer>\d+) in the completion",
+        r"too large: (?P<answer>\d+)\..*?maximum context length is (?P<limit>\d+) tokens and your request has (?P<prompt>\d+)",
+        r"maximum context length is (?P<limit>\d+) tokens.*?(?:contains|has) (?:at least )?(?P<prompt>\d+) input tokens",
+        r"passed (?P<prompt>\d+) input (?:tokens|characters) and requested (?P<answer>\d+) output tokens"
+        r".*?context length is only (?P<limit>\d+)",
+        r"maximum context length is (?P<limit>\d+)",
+        r"decoder prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<limit>\d+)",
+        r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<limit>\d+) tokens",
+        r"prompt length \((?P<prompt>\d+)[^)]*\).*?should not exceed max_num_tokens \((?P<limit>\d+)",
+        r"max_tokens must be at least 1, got (?:-\d+|0)",
+    )
+)
+
+
+def context_overflow(message: str) -> tuple[int | None, int | None, int | None] | None:
+    """Recognise a server's words for "it doesn't fit".
+
+    Returns:
+        The window, the prompt, and the answer asked for, in tokens, each None where not told; or None for other words.
+    """
+    for wording in _OVERFLOWS:
+        found = wording.search(message)
+        if found is not None:
+            numbers = {name: int(value) for name, value in found.groupdict().items()}
+            return numbers.get("limit"), numbers.get("prompt"), numbers.get("answer")
+    return None
+
+
+def _hint(status: int, message: str, *, hosted: bool) -> str | None:
+    if "DEGRADED function" in message:
+        return "This is an outage of the hosted model, not a mistake of yours; try again later."
+    if status == HTTPStatus.NOT_FOUND:
+        return _hint_not_found(message, hosted=hosted)
+    if status in {400, 422} and re.search(r"extra_forbidden|[Uu]nsupported parameter|Extra inputs", message):
+        return "This server refuses a parameter that it doesn't know; leave it out."
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and "role not supported" in message:
+        return "The server means that the request can't be accepted: this model takes no message of that role."
+    if status == HTTPStatus.UNAUTHORIZED and not hosted:
+        return "This server wants a key: pass api_key=... with the one that it was started with."
+    return _HINTS.get(status)
+
+
+_HINTS = {
+    401: "Check the key: NVIDIA_API_KEY or api_key=..., beginning with nvapi-. https://build.nvidia.com makes a new one.",
+    402: "The account's credits are used up or have expired; see https://build.nvidia.com, or use a server of your own.",
+    403: "The key was read but may not be used here: wrong kind of key, missing scope, or a model that the account was not granted.",
+    410: "The model is gone for good. client.models.list() shows what there is.",
+    429: "Send fewer requests at once, or allow a longer wait: RetryPolicy(rate_limit_wait=...).",
+    503: "The model is offline or overloaded; client.server.ready() tells when it is back.",
+    504: "The gateway gave up waiting. Ask for a shorter answer, or stream; it is not sent again by itself, since it may have run.",
+}
+
+
+def _hint_not_found(message: str, *, hosted: bool) -> str:
+    if "Not found for account" in message or "in account" in message:
+        return "The model exists, but this account may not use it: open its page at https://build.nvidia.com and accept its terms."
+    if "model" in message.lower() and "page not found" not in message:
+        return "The server has no model of that name. client.models.list() shows what there is."
+    if hosted:
+        return "The gateway says the same for a wrong model name and a wrong path: check model=... and base_url=...."
+    return "There is no such route on this server: base_url should end where the API begins, mostly in /v1."
+
+
+_PROBLEMS: dict[Problem, tuple[str, str, bool]] = {
+    # What happened; what to check; whether it may pass while the request surely isn't running.
+    "dns": ("the host name could not be found", "Check base_url for a typing mistake, and the network or VPN.", True),
+    "refused": ("nothing listens there", "Check that the server runs, and the port in base_url.", True),
+    "connect": ("no connection could be made", "Check base_url, the network and any firewall.", True),
+    "connect timeout": ("no connection in time", "Check base_url and any firewall, or raise Timeout(connect=...).", True),
+    "tls": ("TLS failed", "If a proxy or a CA of your own is in between, pass verify=<path of its CA bundle>.", False),
+    "proxy": ("the proxy failed", "Check proxy=... and HTTPS_PROXY.", True),
+    "reset": ("the connection was closed before an answer came", "If this goes on, the server or a proxy is failing.", True),
+    "read": ("the connection was closed in the middle of the answer", "It is not sent again by itself, since it did run.", False),
+    "timeout": ("no answer in time", "Raise Timeout(first_event=..., idle=...), or stream a long answer.", False),
+    "total": ("not done in time", "Raise timeout=..., which covers retries and waits too.", False),
+    "protocol": ("what came is not HTTP as it should be", "Check that base_url leads to an API, with the right scheme.", False),
+}
+
+
+def connection_failure(request: Request, failure: Failure) -> APIConnectionError:
+    """Make the error for an answer that didn't come."""
+    what, hint, may_pass = _PROBLEMS[failure.problem]
+    timed_out = failure.problem in {"connect timeout", "timeout", "total"}
+    where = urlsplit(request.url)
+    after = f" after {failure.now - failure.sent:.1f} s" if timed_out else ""
+    said = f" ({redact(failure.detail.encode(), request.headers).decode()})" if failure.detail else ""
+    error = (APITimeoutError if timed_out else APIConnectionError)(
+        f"{request.method} {where.scheme}://{where.netloc}{where.path}: {what}{after}{said}.", hint=hint
+    )
+    error.may_pass = may_pass
+    return error
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id under which the server knows the request."""
+    return headers.get("nvcf-reqid") or headers.get("x-request-id")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the server asks to wait (RFC 9110, section 10.2.3; ``retry-after-ms`` is OpenAI's).
+
+    A date is measured from the answer's own Date, so that no clock of ours can be wrong about it.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            continue
+        if isfinite(seconds):
+            return max(seconds, 0.0)
+    from email.utils import parsedate_to_datetime  # several ms to import, for a form that hardly any server sends
+
+    try:
+        until = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max((until - parsedate_to_datetime(headers.get("date", ""))).total_seconds(), 0.0)
+    except (ValueError, TypeError):  # TypeError: one of the dates has a time zone and the other has none
+        return None

@@ -1,0 +1,181 @@
+"""Asking a server about itself: its models, whether it is ready, its version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, JsonValue, RootModel
+
+from nemotron_client.config import MODEL
+from nemotron_client.errors import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    InternalServerError,
+    NotFoundError,
+    RateLimitError,
+)
+from nemotron_client.messages import Model, ModelList, Readiness, ResponseInfo, ServerVersion
+from nemotron_client.timeouts import Timeout
+
+from . import refusals, wire
+from .exchange import Failure, Flow, Response
+from .flows import Client, read_models, send
+
+M = TypeVar("M", bound=BaseModel)
+
+# A health route that doesn't answer in this time is not healthy.
+_PATIENCE = Timeout(connect=5, first_event=10, idle=10, total=15)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+# NIM, then vLLM, TensorRT-LLM and llama.cpp; the last is for a server that has neither
+# (docs/explanation/protocol.md, "NIM", "vLLM", "TensorRT-LLM").
+_READY_ROUTES = ("/v1/health/ready", "/health", "/v1/models")
+_NO_ROUTE = frozenset({401, 403, 404, 405})
+
+
+def models(client: Client, *, now: float) -> Flow[ModelList]:
+    """List what the server offers."""
+
+    def read(response: Response, _: ResponseInfo) -> ModelList:
+        return read_models(response)
+
+    return (yield from send(client, wire.get_call(client.config, f"{client.config.base_url}/models"), read, now=now))
+
+
+def model(client: Client, name: str, *, now: float) -> Flow[Model]:
+    """Ask for one model; from the list, where the server has no route for one."""
+
+    def read(response: Response, _: ResponseInfo) -> Model:
+        return _read(Model, response, "a model")
+
+    url = f"{client.config.base_url}/models/{quote(name, safe='/')}"
+    try:
+        return (yield from send(client, wire.get_call(client.config, url), read, now=now))
+    except NotFoundError as error:
+        if error.body != {"detail": "Not Found"}:  # the words of a server without that route
+            raise
+        for each in (yield from models(client, now=now)):
+            if each.id == name:
+                return each
+        raise
+
+
+def ready(client: Client, *, now: float, delay: float = 0.0) -> Flow[tuple[Readiness, float]]:
+    """Ask whether requests would be answered, at no cost.
+
+    Args:
+        client: Who asks.
+        now: The time.
+        delay: Seconds to wait first.
+
+    Returns:
+        What it says, and the time.
+
+    Raises:
+        APIStatusError: The hosted model is gone, unknown, or not for this key: waiting won't help.
+    """
+    config = client.config
+    if config.hosted:
+        url = f"{config.base_url}/models/{quote(config.model or MODEL, safe='/')}"
+        answer, now = yield from _probe(client, url, now, delay)
+        if isinstance(answer, APIStatusError) and not isinstance(answer, InternalServerError | RateLimitError):
+            raise answer
+        return _readiness(answer), now
+    answer, now = yield from _first(client, _READY_ROUTES, now, delay)
+    return _readiness(answer), now
+
+
+def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Readiness]:
+    """Ask until the answer is yes.
+
+    Args:
+        client: Who asks.
+        timeout: For how many seconds.
+        now: The time.
+
+    Raises:
+        APITimeoutError: It was never ready; the message has what it said last.
+        APIStatusError: The hosted model is gone, unknown, or not for this key.
+    """
+    deadline, pause = now + timeout, 0.0
+    while True:
+        state, now = yield from ready(client, now=now, delay=pause)
+        if state:
+            return state
+        pause = min(max(pause * 1.5, _FIRST_PAUSE), _LONGEST_PAUSE)
+        if now + pause > deadline:
+            msg = f"{client.config.base_url} was not ready within {timeout:g} s. It last said: {state.detail}"
+            raise APITimeoutError(msg, hint="Loading a large model takes minutes; see the server's own log, or wait longer.")
+
+
+def live(client: Client, *, now: float) -> Flow[bool]:
+    """Ask whether the server runs at all, ready or not."""
+    answer, _ = yield from _first(client, ("/v1/health/live", "/health"), now)
+    return isinstance(answer, Response)
+
+
+def version(client: Client, *, now: float) -> Flow[ServerVersion]:
+    """Ask for the server's version: NIM's route, then vLLM's.
+
+    Raises:
+        APIError: It has neither route, or can't be reached.
+    """
+    answer, _ = yield from _first(client, ("/v1/version", "/version"), now)
+    return _read(ServerVersion, answer, "a version")
+
+
+def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
+    """Ask a NIM for its metadata.
+
+    Raises:
+        APIError: It has no such route, since it is no NIM, or can't be reached.
+    """
+    answer, _ = yield from _probe(client, f"{client.config.root}/v1/metadata", now)
+    return _read(_Object, answer, "an object").root
+
+
+class _Object(RootModel[dict[str, JsonValue]], defer_build=True):
+    """Any JSON object."""
+
+
+def _first(
+    client: Client, routes: tuple[str, ...], now: float, delay: float = 0.0
+) -> Flow[tuple[Response | APIError, float]]:
+    """Ask one route after the other until one is there."""
+    *others, last = routes
+    for route in others:
+        answer, now = yield from _probe(client, client.config.root + route, now, delay)
+        if not isinstance(answer, APIStatusError) or answer.status_code not in _NO_ROUTE:
+            return answer, now
+        delay = 0.0
+    return (yield from _probe(client, client.config.root + last, now, delay))
+
+
+def _probe(client: Client, url: str, now: float, delay: float = 0.0) -> Flow[tuple[Response | APIError, float]]:
+    """Ask once, without trying again, and without raising."""
+    request = replace(wire.get_call(client.config, url, timeout=_PATIENCE).request(now=now + delay), delay=delay)
+    reply = yield request
+    if isinstance(reply, Failure):
+        return refusals.connection_failure(request, reply), reply.now
+    if reply.status != HTTPStatus.OK:
+        return refusals.status_failure(request, reply, hosted=client.config.hosted), reply.now
+    return reply, reply.now
+
+
+def _readiness(answer: Response | APIError) -> Readiness:
+    if isinstance(answer, Response):
+        return Readiness(ready=True, detail="ready", status_code=answer.status)
+    status = answer.status_code if isinstance(answer, APIStatusError) else None
+    return Readiness(ready=False, detail=str(answer.args[0]), status_code=status)
+
+
+def _read(model: type[M], answer: Response | APIError, what: str) -> M:
+    if isinstance(answer, APIError):
+        raise answer
+    try:
+        return wire.parse(model, answer.body)
+    except ValueError as error:
+        raise wire.not_expected(answer.body, f"{what}: {error}") from None

@@ -1,0 +1,292 @@
+"""Options to JSON bytes, and JSON bytes to models. What a server says when it refuses is read in ``refusals.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from nemotron_client.config import VERSION, Config, Secret, bad_header, merge_retry
+from nemotron_client.errors import InvalidRequestError, InvalidResponseError
+from nemotron_client.messages import AssistantMessage, Message
+from nemotron_client.options import ChatParameters, Prompt, TextBody, call_options, check
+from nemotron_client.timeouts import Timeout
+
+from .exchange import Request
+
+if TYPE_CHECKING:
+    from nemotron_client.retry import RetryPolicy
+
+M = TypeVar("M", bound=BaseModel)
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+_LONGEST_START = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A checked call, ready to be sent once the model's name is known.
+
+    Attributes:
+        url: The whole URL.
+        body: The JSON body, with the model's name where the caller or the client gave one; None for a GET.
+        model: That name; None if it has still to be asked of the server and put in.
+        expect: Whether the answer is read whole or as a stream.
+        timeout: The limits.
+        retry: When to send again.
+        headers: All of them.
+    """
+
+    url: str
+    body: bytes | None
+    model: str | None
+    expect: Literal["body", "stream"]
+    timeout: Timeout
+    retry: RetryPolicy
+    headers: Mapping[str, str] = field(repr=False)
+
+    def named(self, model: str) -> Call:
+        """Return the same call with the model's name put into its body."""
+        body = None if self.body is None else b'{"model":' + _encode(model) + b"," + self.body[1:]
+        return replace(self, body=body, model=model)
+
+    def request(self, *, now: float) -> Request:
+        """Make the request; ``now`` is when the caller began, in seconds of the driver's clock."""
+        return Request(
+            method="GET" if self.body is None else "POST",
+            url=self.url,
+            headers=self.headers,
+            body=self.body,
+            expect=self.expect,
+            timeout=self.timeout,
+            deadline=None if self.timeout.total is None else now + self.timeout.total,
+        )
+
+
+def chat_call(config: Config, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool) -> Call:
+    """Check a chat call and write its body.
+
+    Args:
+        config: The client's settings.
+        messages: The conversation; a string is one user message.
+        options: What the caller gave beside it, the call's options included.
+        stream: Whether to ask for a stream.
+
+    Raises:
+        InvalidRequestError: A message or an option is not possible, or can't be written as JSON.
+        ConfigurationError: ``timeout`` or the retry options are not possible.
+    """
+    body = {"messages": wire_messages(messages), **check(options, ChatParameters)}
+    return _post(config, "/chat/completions", body, options, stream=stream)
+
+
+def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, stream: bool) -> Call:
+    """Check a call of the text completions route and write its body; arguments and errors are as for :func:`chat_call`."""
+    return _post(config, "/completions", check({"prompt": prompt, **options}, TextBody), options, stream=stream)
+
+
+def asking_usage(options: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the options of a stream with usage asked for, unless the caller has said something about it."""
+    return options if "stream_options" in options else {**options, "stream_options": {"include_usage": True}}
+
+
+def get_call(config: Config, url: str, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None) -> Call:
+    """Make a call that asks for something by its URL."""
+    return Call(
+        url=url,
+        body=None,
+        model=config.model,
+        expect="body",
+        timeout=timeout or config.timeout,
+        retry=retry or config.retry,
+        headers=_headers(config, None, "application/json"),
+    )
+
+
+def _post(config: Config, path: str, body: dict[str, object], options: Mapping[str, object], *, stream: bool) -> Call:
+    call = call_options(options)
+    if stream:
+        body["stream"] = True
+    if config.model is not None:
+        body.setdefault("model", config.model)
+    body.update(call.get("extra_body") or {})
+    return Call(
+        url=config.base_url + path,
+        body=_encode(body),
+        model=str(body["model"]) if "model" in body else None,
+        expect="stream" if stream else "body",
+        timeout=Timeout.of(call["timeout"]) if "timeout" in call else config.timeout,
+        retry=merge_retry(config.retry, call.get("max_retries"), call.get("retry")),
+        headers=_headers(config, call.get("extra_headers"), "text/event-stream" if stream else "application/json"),
+    )
+
+
+def _headers(config: Config, extra: Mapping[str, str] | None, accept: str) -> dict[str, str]:
+    headers = {"accept": accept, "content-type": "application/json", "user-agent": f"nemotron-client/{VERSION}"}
+    if config.api_key is not None:
+        headers["authorization"] = Secret(f"Bearer {config.api_key}")
+    headers.update({name.lower(): value for name, value in config.headers.items()})
+    if extra:
+        bad = bad_header(extra)
+        if bad is not None:
+            msg = f"extra_headers[{bad!r}] can't be sent: a name is letters, digits and dashes, a value is printable ASCII."
+            raise InvalidRequestError(msg, parameter="extra_headers")
+        headers.update({name.lower(): Secret(value) for name, value in extra.items()})
+    return headers
+
+
+def wire_messages(messages: object) -> list[dict[str, object]]:
+    """Turn a conversation into what is sent; the caller's messages are not changed.
+
+    Raises:
+        InvalidRequestError: There is none, or one of them is no message.
+    """
+    if isinstance(messages, str) and messages:
+        return [{"role": "user", "content": messages}]
+    if not isinstance(messages, Sequence) or isinstance(messages, bytes):
+        msg = f"messages is a {type(messages).__name__}: give a string or a list of messages."
+        raise InvalidRequestError(msg, parameter="messages")
+    if not messages:
+        msg = "messages is empty: give at least one message."
+        raise InvalidRequestError(msg, parameter="messages")
+    return [_wire_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def _wire_message(message: object, place: str) -> dict[str, object]:
+    if isinstance(message, AssistantMessage):
+        return _wire_answer(message)
+    if isinstance(message, BaseModel):
+        return message.model_dump(mode="json", exclude_none=True)
+    if not isinstance(message, Mapping):
+        msg = f"{place} is a {type(message).__name__}: give a dict or one of the message classes."
+        raise InvalidRequestError(msg, parameter=place)
+    role = message.get("role")
+    if role not in _ROLES:
+        msg = f"{place} has role {role!r}: give one of {', '.join(_ROLES)}."
+        raise InvalidRequestError(msg, parameter=f"{place}.role")
+    content = message.get("content")
+    if not isinstance(content, str | Sequence) and not (content is None and role == "assistant"):
+        what = "no content" if content is None else f"content of type {type(content).__name__}"
+        msg = f"{place} (role {role}) has {what}: give a string or a list of parts."
+        raise InvalidRequestError(msg, parameter=f"{place}.content")
+    return dict(message)
+
+
+def _wire_answer(message: AssistantMessage) -> dict[str, object]:
+    # Only what a server takes back: some refuse any further field, and reasoning is not part of a history
+    # (docs/explanation/protocol.md, "Answers made by the gateway" and "Mistral's conversation rules").
+    wire: dict[str, object] = {"role": "assistant", "content": message.content or ""}
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
+            for c in message.tool_calls
+        ]
+    return wire
+
+
+def _encode(value: object) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError, of a lone surrogate, is a ValueError
+        place, reason = _unencodable(value, "") or ("the request", str(error))
+        msg = f"{place} can't be written as JSON: {reason}."
+        raise InvalidRequestError(msg, parameter=place) from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return list(value)
+    msg = f"a {type(value).__name__} has no form there"
+    raise TypeError(msg)
+
+
+def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] | None:
+    """Find the innermost value that JSON can't hold, and say why."""
+    if depth > 100:  # noqa: PLR2004 - a cycle, or as good as one
+        return place.partition(".")[0].partition("[")[0], "it is nested without end"
+    children: list[tuple[str, object]] = []
+    if isinstance(value, Mapping):
+        children = [(f"{place}.{key}" if place else str(key), child) for key, child in value.items()]
+    elif isinstance(value, list | tuple):
+        children = [(f"{place}[{index}]", child) for index, child in enumerate(value)]
+    for where, child in children:
+        found = _unencodable(child, where, depth + 1)
+        if found is not None:
+            return found
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+    except UnicodeEncodeError:
+        return place, "it holds half of a surrogate pair"
+    except (TypeError, ValueError) as error:
+        return place, str(error)
+    return None
+
+
+# What may not be dropped from an answer to make it readable: without it the answer would be another one.
+_ESSENTIAL = frozenset({"choices", "message", "delta", "content", "text", "tool_calls", "function", "name", "arguments"})
+
+
+def parse(model: type[M], body: bytes) -> M:
+    """Read JSON leniently.
+
+    Nulls in the wrong place and broken side information (``created``, ``usage``, ...) are dropped, arguments that came as an object
+    become text again; a broken essential is an error.
+
+    Args:
+        model: What it should be.
+        body: The bytes.
+
+    Raises:
+        ValueError: It isn't JSON, or not of that shape; the text says what is wrong where.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        if problems[0]["type"] == "json_invalid":
+            raise ValueError(problems[0]["msg"]) from None
+        data: object = json.loads(body)
+        for problem in problems:
+            _mend(data, problem["loc"])
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+def _mend(data: object, place: tuple[int | str, ...]) -> None:
+    for step in place[:-1]:
+        if isinstance(data, dict) and step in data:
+            data = data[step]
+        elif isinstance(data, list) and isinstance(step, int):
+            data = data[step]
+    key = place[-1] if place else ""
+    if not isinstance(data, dict) or key not in data:
+        return
+    if data[key] is None or key not in _ESSENTIAL:
+        del data[key]
+    elif key == "arguments" and isinstance(data[key], dict | list):
+        data[key] = json.dumps(data[key], ensure_ascii=False)
+
+
+def not_expected(body: bytes, why: str) -> InvalidResponseError:
+    """Say that a 200 isn't what was asked for, showing its start."""
+    text = body.decode("utf-8", "replace").strip()
+    if not text:
+        message, hint = "The server said 200 with an empty body.", "This is an outage of the server or a proxy; try again later."
+    elif text.startswith("<"):
+        message, hint = "The server said 200 with an HTML page.", "base_url leads to a web site or a proxy's login page, not to the API."
+    else:
+        message, hint = f"The server said 200, but its answer is not {why}.", None
+    start = text if len(text) <= _LONGEST_START else f"{text[:_LONGEST_START]}..."
+    return InvalidResponseError(f"{message} It begins: {start!r}" if text else message, body=text, hint=hint)

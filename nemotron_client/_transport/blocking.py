@@ -1,0 +1,214 @@
+"""The blocking driver: carries out flows with a blocking HTTP client."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from threading import Lock
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, TypeVar
+
+from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
+from nemotron_client.errors import ConfigurationError
+from nemotron_client.timeouts import sooner
+
+from .errors import to_failure
+from .http import HTTPClient, HTTPResponse, Verify, is_compressed, make_client, read_headers, step_limits
+from .watchdog import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+class Body:
+    """The open body of an answer."""
+
+    def __init__(self, response: HTTPResponse, exits: ExitStack, request: Request, sent: float) -> None:
+        """Take over what was opened.
+
+        Args:
+            response: Whose body it is.
+            exits: What gives the connection back.
+            request: What was asked.
+            sent: When, in seconds of ``time.monotonic``.
+        """
+        self._response = response
+        self._exits = exits
+        self._guard = Guard(response.extensions, response.http_version, request, sent)
+        self._pieces: Iterator[bytes] = response.iter_bytes() if is_compressed(response) else response.iter_raw()
+        self._lock = Lock()
+        self._reading = False
+        self.closed = False
+
+    def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
+        """Read the next piece.
+
+        Args:
+            progress: How many pieces of content have come; a limit starts anew when it grows.
+            draining: Whether only the end of the body is expected.
+
+        Returns:
+            The piece, None at the end, or why there is none.
+        """
+        if not self._begin():
+            return self._guard.failure(None)
+        if draining:
+            self._guard.arm_drain()
+        else:
+            self._guard.arm(progress)
+        try:
+            piece = next(self._pieces, None)
+        except Exception as error:
+            failure = self._guard.failure(None if self.closed else error)
+            if failure is None:
+                raise
+            return failure
+        finally:
+            self._guard.disarm()
+            with self._lock:
+                self._reading = False
+            if self.closed:
+                self._give_back()
+        return self._guard.failure(None) if self._guard.fired or self.closed else piece
+
+    def _begin(self) -> bool:
+        with self._lock:
+            self._reading = not self.closed
+            return self._reading
+
+    def read_all(self) -> bytes | Failure:
+        """Read the whole body: one piece of content."""
+        pieces: list[bytes] = []
+        while True:
+            piece = self.read()
+            if piece is None:
+                return b"".join(pieces)
+            if isinstance(piece, Failure):
+                return piece
+            pieces.append(piece)
+
+    def drain(self) -> None:
+        """Read the end of a body that has told all, so that its connection can be used again, and close it."""
+        while isinstance(self.read(draining=True), bytes):
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back at once; may be called from another thread, and more than once."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            reading = self._reading
+        if not reading:
+            self._give_back()
+        elif self._guard.can_shut_down:
+            self._guard.shut_down()  # the reader wakes up and gives it back
+        else:
+            self._response.close()
+
+    def _give_back(self) -> None:
+        self._guard.release()
+        self._exits.close()
+
+
+class Blocking:
+    """Carry out flows."""
+
+    def __init__(self, http_client: HTTPClient | None, *, proxy: str | None, verify: Verify) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            http_client: The caller's; None to make one when it is first needed.
+            proxy: For the one that is made.
+            verify: For the one that is made.
+        """
+        self._given = http_client
+        self._made: HTTPClient | None = None
+        self._proxy, self._verify = proxy, verify
+        self._lock = Lock()
+        self._process = os.getpid()
+        self._closed = False
+
+    def run(self, flow: Flow[T]) -> T:
+        """Carry out a flow to its result."""
+        return self._drive(flow, [])
+
+    def open(self, flow: Flow[T]) -> tuple[T, Body]:
+        """Carry out a flow that ends with an open body."""
+        opened: list[Body] = []
+        result = self._drive(flow, opened)
+        return result, opened.pop()
+
+    def __del__(self) -> None:
+        """Close quietly what nobody closed."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the HTTP client, if it was made here."""
+        self._closed = True
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
+
+    def _drive(self, flow: Flow[T], opened: list[Body]) -> T:
+        outcome = Outcome[T]()
+        steps = outcome.steps(flow)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(self._exchange(request, opened))
+        except StopIteration:
+            return outcome.value
+
+    def _exchange(self, request: Request, opened: list[Body]) -> Reply:
+        if request.delay:
+            sleep(sooner(request.delay, request.deadline, monotonic()) or 0.0)
+        http = self._http()
+        sent = monotonic()
+        if request.deadline is not None and sent >= request.deadline:
+            return Failure("total", "the time was up before it was sent", sent, sent)
+        exits = ExitStack()
+        try:
+            response = exits.enter_context(
+                http.stream(
+                    request.method,
+                    request.url,
+                    content=request.body,
+                    headers=request.headers,
+                    follow_redirects=False,
+                    timeout=step_limits(request, sent),
+                )
+            )
+        except Exception as error:
+            failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
+            if failure is None:
+                raise
+            return failure
+        headers = read_headers(response)
+        body = Body(response, exits, request, sent)
+        if request.expect == "stream" and response.status_code == 200:  # noqa: PLR2004 - HTTP's "OK"
+            opened.append(body)
+            return Response(response.status_code, headers, b"", sent, monotonic())
+        try:
+            content = body.read_all()
+        finally:
+            body.close()
+        if isinstance(content, Failure):
+            return content
+        return Response(response.status_code, headers, content, sent, monotonic())
+
+    def _http(self) -> HTTPClient:
+        if self._closed:
+            msg = "This client was closed; make a new one."
+            raise ConfigurationError(msg)
+        if self._given is not None:
+            return self._given
+        if self._made is None or self._process != os.getpid():
+            with self._lock:
+                if self._made is None or self._process != os.getpid():
+                    # After a fork the connections belong to the parent too.
+                    self._made, self._process = make_client(self._proxy, self._verify), os.getpid()
+        return self._made

@@ -1,0 +1,75 @@
+"""Exceptions of httpx2 and httpx to :class:`Failure` values, by name, so that neither has to be imported."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from nemotron_client._engine.exchange import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nemotron_client._engine.exchange import Problem
+
+_BY_NAME: dict[str, Problem] = {
+    "ConnectTimeout": "connect timeout",
+    "PoolTimeout": "total",  # no limit is set for the queue but the whole call's
+    "TimeoutException": "timeout",
+    "ProxyError": "proxy",
+    "UnsupportedProtocol": "protocol",
+    "LocalProtocolError": "protocol",
+    "DecodingError": "protocol",
+    "ConnectError": "connect",
+    "TransportError": "reset",
+    "StreamError": "read",  # the response was closed by somebody else
+}
+
+
+def to_failure(error: Exception, *, sent: float, now: float, deadline: float | None, answering: bool) -> Failure | None:
+    """Say as a value why no answer came.
+
+    Args:
+        error: What the HTTP client raised.
+        sent: When the request was handed to it, in seconds of the driver's clock.
+        now: The time.
+        deadline: When everything must be over.
+        answering: Whether the headers of the answer had come.
+
+    Returns:
+        The failure, or None if this is no exception of an HTTP library's.
+    """
+    problem = next((_BY_NAME[c.__name__] for c in type(error).__mro__ if c.__name__ in _BY_NAME), None)
+    if problem is None:
+        return None
+    causes = tuple(_causes(error))
+    if problem == "connect":
+        problem = _why_no_connection(causes)
+    elif problem == "reset" and answering:
+        problem = "read"
+    elif problem in {"timeout", "connect timeout"} and deadline is not None and now >= deadline:
+        problem = "total"
+    # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All connection attempts failed".
+    detail = next((str(each) for each in reversed(causes) if isinstance(each, OSError) and str(each)), str(error))
+    return Failure(problem, detail or type(error).__name__, sent, now)
+
+
+def _why_no_connection(causes: tuple[BaseException, ...]) -> Problem:
+    if any(isinstance(each, ssl.SSLError) for each in causes):
+        return "tls"
+    if any(isinstance(each, socket.gaierror) for each in causes):
+        return "dns"
+    if any(isinstance(each, ConnectionRefusedError) for each in causes):
+        return "refused"
+    return "connect"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    inner = error.__cause__ or error.__context__
+    if inner is not None:
+        yield from _causes(inner)

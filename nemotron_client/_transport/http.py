@@ -1,0 +1,175 @@
+"""What is asked of an HTTP client, which httpx2 and httpx both meet, and the making of our own."""
+
+from __future__ import annotations
+
+import ssl  # noqa: TC003 - in a public signature
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from nemotron_client.timeouts import sooner
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from nemotron_client._engine.exchange import Request
+
+Limits: TypeAlias = "tuple[float | None, float | None, float | None, float | None]"
+
+
+class Headers(Protocol):
+    """Response headers."""
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """As they came."""
+        ...
+
+
+class _Response(Protocol):
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def extensions(self) -> Mapping[str, Any]: ...
+
+
+class HTTPResponse(_Response, Protocol):
+    """A response whose body has not been read."""
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Read the body in pieces, decompressed."""
+        ...
+
+    def iter_raw(self) -> Iterator[bytes]:
+        """Read the body in pieces."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class AsyncHTTPResponse(_Response, Protocol):
+    """The same, asynchronous."""
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Read the body in pieces, decompressed."""
+        ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """Read the body in pieces."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back."""
+        ...
+
+
+class HTTPClient(Protocol):
+    """An ``httpx2.Client`` or ``httpx.Client``."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        follow_redirects: bool,
+        timeout: Limits,
+    ) -> AbstractContextManager[HTTPResponse]:
+        """Send a request and leave the body of the answer open."""
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class AsyncHTTPClient(Protocol):
+    """An ``httpx2.AsyncClient`` or ``httpx.AsyncClient``."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        follow_redirects: bool,
+        timeout: Limits,
+    ) -> AbstractAsyncContextManager[AsyncHTTPResponse]:
+        """Send a request and leave the body of the answer open."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+Verify: TypeAlias = bool | str | ssl.SSLContext
+
+# A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for it).
+_MOST_CONNECTIONS, _MOST_IDLE = 1000, 100
+# Under the 5 s after which uvicorn, and with it vLLM and NIM, closes an idle connection, so that none is used while it closes.
+_IDLE_SECONDS = 4.5
+
+
+def make_client(proxy: str | None, verify: Verify) -> HTTPClient:
+    """Make the HTTP client that is used when the caller brings none."""
+    import httpx2  # noqa: PLC0415 - takes as long to import as all the rest; who only counts tokens or tests doesn't need it
+
+    return httpx2.Client(proxy=proxy, verify=_context(verify), limits=_limits())
+
+
+def make_async_client(proxy: str | None, verify: Verify) -> AsyncHTTPClient:
+    """Make the asynchronous HTTP client that is used when the caller brings none."""
+    import httpx2  # noqa: PLC0415 - as above
+
+    return httpx2.AsyncClient(proxy=proxy, verify=_context(verify), limits=_limits())
+
+
+def _limits() -> httpx2.Limits:
+    import httpx2  # noqa: PLC0415 - as above
+
+    return httpx2.Limits(
+        max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS
+    )
+
+
+def _context(verify: Verify) -> bool | ssl.SSLContext:
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+
+
+def step_limits(request: Request, now: float) -> Limits:
+    """Return what each step up to the headers may take: connecting, reading, writing, waiting for a connection.
+
+    Args:
+        request: What is being sent.
+        now: The time, in seconds of the driver's clock.
+    """
+    timeout, deadline = request.timeout, request.deadline
+    return (
+        sooner(timeout.connect, deadline, now),
+        sooner(timeout.first_event, deadline, now),
+        sooner(timeout.idle, deadline, now),
+        sooner(None, deadline, now),
+    )
+
+
+def read_headers(response: _Response) -> dict[str, str]:
+    """Return the headers with names in lower case; a name that came twice has its values joined with commas."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def is_compressed(response: _Response) -> bool:
+    """Tell whether the body has to be decompressed, which costs every piece of it a detour."""
+    return any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)

@@ -1,0 +1,234 @@
+"""The asynchronous driver: carries out flows on asyncio or trio; the twin of ``blocking.py``."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+from anyio.lowlevel import current_token
+
+from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
+from nemotron_client.errors import ConfigurationError
+from nemotron_client.timeouts import sooner
+
+from .errors import to_failure
+from .http import (
+    AsyncHTTPClient,
+    AsyncHTTPResponse,
+    Verify,
+    is_compressed,
+    make_async_client,
+    read_headers,
+    step_limits,
+)
+from .watchdog import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.lowlevel import EventLoopToken
+
+T = TypeVar("T")
+
+
+class AsyncBody:
+    """The open body of an answer."""
+
+    def __init__(self, response: AsyncHTTPResponse, exits: AsyncExitStack, request: Request, sent: float) -> None:
+        """Take over what was opened.
+
+        Args:
+            response: Whose body it is.
+            exits: What gives the connection back.
+            request: What was asked.
+            sent: When, in seconds of ``time.monotonic``.
+        """
+        self._response = response
+        self._exits = exits
+        self._guard = Guard(response.extensions, response.http_version, request, sent)
+        self._pieces: AsyncIterator[bytes] = response.aiter_bytes() if is_compressed(response) else response.aiter_raw()
+        self._reading = False
+        self.closed = False
+
+    async def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
+        """Read the next piece.
+
+        Args:
+            progress: How many pieces of content have come; a limit starts anew when it grows.
+            draining: Whether only the end of the body is expected.
+
+        Returns:
+            The piece, None at the end, or why there is none.
+        """
+        if not self._begin():
+            return self._guard.failure(None)
+        if draining:
+            self._guard.arm_drain()
+        else:
+            self._guard.arm(progress)
+        try:
+            piece = await anext(self._pieces, None)
+        except Exception as error:
+            failure = self._guard.failure(None if self.closed else error)
+            if failure is None:
+                raise
+            return failure
+        finally:
+            self._guard.disarm()
+            self._reading = False
+            if self.closed:
+                await self._give_back()
+        return self._guard.failure(None) if self._guard.fired or self.closed else piece
+
+    def _begin(self) -> bool:
+        self._reading = not self.closed
+        return self._reading
+
+    async def read_all(self) -> bytes | Failure:
+        """Read the whole body: one piece of content."""
+        pieces: list[bytes] = []
+        while True:
+            piece = await self.read()
+            if piece is None:
+                return b"".join(pieces)
+            if isinstance(piece, Failure):
+                return piece
+            pieces.append(piece)
+
+    async def drain(self) -> None:
+        """Read the end of a body that has told all, so that its connection can be used again, and close it."""
+        while isinstance(await self.read(draining=True), bytes):
+            pass
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back at once; may be called from another task, and more than once."""
+        if self.closed:
+            return
+        self.closed = True
+        if not self._reading:
+            await self._give_back()
+        elif self._guard.can_shut_down:
+            self._guard.shut_down()  # the reader wakes up and gives it back
+        else:
+            await self._response.aclose()
+
+    async def _give_back(self) -> None:
+        self._guard.release()
+        with anyio.CancelScope(shield=True):  # a cancelled task gives its connection back all the same
+            # The generator first: an event loop complains of one that is left to the garbage collector.
+            close_pieces = getattr(self._pieces, "aclose", None)
+            if close_pieces is not None:
+                await close_pieces()
+            await self._exits.aclose()
+
+
+class Nonblocking:
+    """Carry out flows."""
+
+    def __init__(self, http_client: AsyncHTTPClient | None, *, proxy: str | None, verify: Verify) -> None:
+        """Prepare; nothing is opened yet.
+
+        Args:
+            http_client: The caller's; None to make one when it is first needed.
+            proxy: For the one that is made.
+            verify: For the one that is made.
+        """
+        self._given = http_client
+        self._made: AsyncHTTPClient | None = None
+        self._proxy, self._verify = proxy, verify
+        self._loop: EventLoopToken | None = None
+        self._closed = False
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Carry out a flow to its result."""
+        return await self._drive(flow, [])
+
+    async def open(self, flow: Flow[T]) -> tuple[T, AsyncBody]:
+        """Carry out a flow that ends with an open body."""
+        opened: list[AsyncBody] = []
+        result = await self._drive(flow, opened)
+        return result, opened.pop()
+
+    async def close(self) -> None:
+        """Close the HTTP client, if it was made here."""
+        self._closed = True
+        made, self._made = self._made, None
+        if made is not None and self._loop == current_token():
+            await made.aclose()
+
+    async def _drive(self, flow: Flow[T], opened: list[AsyncBody]) -> T:
+        outcome = Outcome[T]()
+        steps = outcome.steps(flow)
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(await self._exchange(request, opened))
+        except StopIteration:
+            return outcome.value
+
+    async def _exchange(self, request: Request, opened: list[AsyncBody]) -> Reply:
+        if request.delay:
+            await anyio.sleep(sooner(request.delay, request.deadline, monotonic()) or 0.0)
+        http = self._http()
+        sent = monotonic()
+        if request.deadline is not None and sent >= request.deadline:
+            return Failure("total", "the time was up before it was sent", sent, sent)
+        exits = AsyncExitStack()
+        try:
+            response = await exits.enter_async_context(
+                http.stream(
+                    request.method,
+                    request.url,
+                    content=request.body,
+                    headers=request.headers,
+                    follow_redirects=False,
+                    timeout=step_limits(request, sent),
+                )
+            )
+        except Exception as error:
+            failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
+            if failure is None:
+                raise
+            return failure
+        headers = read_headers(response)
+        body = AsyncBody(response, exits, request, sent)
+        if request.expect == "stream" and response.status_code == 200:  # noqa: PLR2004 - HTTP's "OK"
+            opened.append(body)
+            return Response(response.status_code, headers, b"", sent, monotonic())
+        try:
+            content = await body.read_all()
+        finally:
+            await body.close()
+        if isinstance(content, Failure):
+            return content
+        return Response(response.status_code, headers, content, sent, monotonic())
+
+    def _http(self) -> AsyncHTTPClient:
+        if self._closed:
+            msg = "This client was closed; make a new one."
+            raise ConfigurationError(msg)
+        if self._given is not None:
+            return self._given
+        loop = current_token()
+        if self._made is None or self._loop != loop:
+            if self._made is not None and _is_running(self._loop):
+                msg = "An AsyncNemotron belongs to one running event loop at a time, and another one is using this. Make one for each."
+                raise ConfigurationError(msg)
+            # The connections of a loop that has ended can't be used nor closed any more.
+            self._made, self._loop = make_async_client(self._proxy, self._verify), loop
+        return self._made
+
+
+def _is_running(loop: EventLoopToken | None) -> bool:
+    native = getattr(loop, "native_token", None)
+    is_running = getattr(native, "is_running", None)  # asyncio's loop has it
+    if is_running is not None:
+        return bool(is_running())
+    try:
+        native.run_sync_soon(lambda: None)  # type: ignore[union-attr] # trio's token; it raises when the run is over
+    except RuntimeError:
+        return False
+    return True

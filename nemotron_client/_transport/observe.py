@@ -1,0 +1,56 @@
+"""Tell the log, the ``on_event`` hook and the warnings system what a flow reports."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+from nemotron_client.errors import ModelDeprecationWarning
+from nemotron_client.events import (
+    DeprecationNoticed,
+    HookEvent,
+    RateLimited,
+    RequestSent,
+    ResponseReceived,
+    RetryScheduled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOGGER = logging.getLogger("nemotron_client.requests")
+
+
+def observer(on_event: Callable[[HookEvent], object] | None) -> Callable[[HookEvent], None]:
+    """Return what a flow reports to.
+
+    Args:
+        on_event: The caller's hook. What it raises is logged: a hook must not cost anybody an answer.
+    """
+
+    def notify(event: HookEvent) -> None:
+        _log(event)
+        if on_event is not None:
+            try:
+                on_event(event)
+            except Exception:
+                LOGGER.exception("on_event raised an exception for %s", event.type)
+
+    return notify
+
+
+def _log(event: HookEvent) -> None:
+    match event:
+        case RequestSent():
+            LOGGER.debug("%s %s, attempt %d", event.method, event.url, event.attempt)
+        case ResponseReceived():
+            LOGGER.debug("%d in %.3f s, request id %s", event.status_code, event.elapsed, event.request_id)
+        case RetryScheduled():
+            LOGGER.info("attempt %d failed: %s; the next one in %.2f s", event.attempt, event.reason, event.delay)
+        case RateLimited():
+            LOGGER.info("waiting %.2f s, since the server said 429 to another request", event.delay)
+        case DeprecationNoticed():
+            message = f"The server says that {event.model} will be taken away on {event.when}."
+            LOGGER.warning(message)
+            warnings.warn(message, ModelDeprecationWarning, stacklevel=2)

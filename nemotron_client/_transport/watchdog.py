@@ -1,0 +1,200 @@
+"""One thread a process that ends reads which have waited too long, by shutting their socket down.
+
+An HTTP client fixes its read timeout when a body begins and starts it anew with every byte, so that a server which sends a
+comment now and then is never cut (httpcore's ``_receive_response_body``). Here a reader only writes down by when the next piece
+of content must have come, which costs nothing to speak of; this thread looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from contextlib import suppress
+from math import inf
+from threading import Condition, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from nemotron_client._engine.exchange import Failure
+from nemotron_client.timeouts import Patience
+
+from .errors import to_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemotron_client._engine.exchange import Request
+
+_LINGER = 5.0  # seconds that the thread stays for the next stream
+# After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should wait for it.
+_DRAIN = 0.25
+
+
+class Watch:
+    """One open body.
+
+    Attributes:
+        deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while the caller
+            is busy with what it got.
+        fired: Whether the watchdog has ended it.
+    """
+
+    __slots__ = ("_socket", "deadline", "fired", "patience")
+
+    def __init__(self, patience: float, sock: Any) -> None:
+        """Prepare.
+
+        Args:
+            patience: The shortest limit that this body may come to have, in seconds.
+            sock: What has a socket's ``shutdown``.
+        """
+        self.deadline = inf
+        self.fired = False
+        self.patience = patience
+        self._socket = sock
+
+    def shut_down(self) -> None:
+        """End the read in progress; whoever reads gets an end of file."""
+        # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
+        shutdown = socket.socket.shutdown if isinstance(self._socket, ssl.SSLSocket) else type(self._socket).shutdown
+        with suppress(OSError):
+            shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class Watchdog:
+    """Look after watches."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as after a fork, where the thread does not exist."""
+        self._condition = Condition()
+        self._watches: set[Watch] = set()
+        self._thread: Thread | None = None
+        self.wakes_at = inf
+
+    def add(self, watch: Watch) -> None:
+        """Begin to look after a body."""
+        with self._condition:
+            self._watches.add(watch)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="nemotron-client-watchdog", daemon=True)
+                self._thread.start()
+
+    def remove(self, watch: Watch) -> None:
+        """Stop looking after a body; when this returns, its socket is not touched any more."""
+        with self._condition:
+            self._watches.discard(watch)
+
+    def look_again(self) -> None:
+        """Wake the thread, since a deadline is sooner than it knows."""
+        with self._condition:
+            self._condition.notify()
+
+    def check(self, now: float) -> float:
+        """End what is over time.
+
+        Args:
+            now: The time, in seconds of ``time.monotonic``.
+
+        Returns:
+            When to look again.
+        """
+        again = inf
+        for watch in tuple(self._watches):
+            if watch.deadline <= now:
+                watch.fired = True
+                self._watches.discard(watch)
+                watch.shut_down()
+            else:
+                # A deadline that is set the very next moment is at least `patience` away.
+                again = min(again, watch.deadline, now + watch.patience)
+        return again
+
+    def _run(self) -> None:
+        with self._condition:
+            while True:
+                if self._watches:
+                    now = monotonic()
+                    self.wakes_at = self.check(now)
+                    self._condition.wait(None if self.wakes_at == inf else self.wakes_at - now)
+                else:
+                    self.wakes_at = inf
+                    if not self._condition.wait(_LINGER) and not self._watches:
+                        self._thread = None
+                        return
+
+
+WATCHDOG = Watchdog()
+getattr(os, "register_at_fork", lambda **_: None)(after_in_child=WATCHDOG.reset)  # Windows has no fork
+
+
+class Guard:
+    """The time limits of one open body, for a driver to consult around each read."""
+
+    def __init__(self, extensions: Mapping[str, Any], http_version: str, request: Request, sent: float) -> None:
+        """Begin when the headers have come.
+
+        Args:
+            extensions: The response's; ``network_stream`` is httpcore's, and missing where no socket is involved.
+            http_version: Other streams of an HTTP/2 connection share its socket; there the HTTP client's own timeout must do.
+            request: What was asked, with its limits.
+            sent: When.
+        """
+        self._sent = sent
+        self._deadline = request.deadline
+        self._patience = Patience(request.timeout, sent=sent, now=monotonic(), deadline=request.deadline)
+        stream = None if http_version == "HTTP/2" else extensions.get("network_stream")
+        sock = None if stream is None else stream.get_extra_info("socket")
+        self._watch = Watch(self._patience.shortest, sock)
+        self.can_shut_down = sock is not None
+        if self.can_shut_down:
+            WATCHDOG.add(self._watch)
+
+    def arm(self, progress: int) -> None:
+        """Begin a read; ``progress`` is how many pieces of content have come before it."""
+        self._set(self._patience.until(progress, monotonic()))
+
+    def arm_drain(self) -> None:
+        """Begin the last read, of a body that has told all."""
+        self._set(monotonic() + _DRAIN)
+
+    def _set(self, deadline: float) -> None:
+        self._watch.deadline = deadline
+        if deadline < WATCHDOG.wakes_at and self.can_shut_down:
+            WATCHDOG.look_again()
+
+    def disarm(self) -> None:
+        """End a read: what the caller does now takes no time from the limits."""
+        self._watch.deadline = inf
+
+    @property
+    def fired(self) -> bool:
+        """Whether the read was ended from here, so that its end of file means nothing."""
+        return self._watch.fired
+
+    def shut_down(self) -> None:
+        """End the read in progress, from another thread or task."""
+        self._watch.shut_down()
+
+    def release(self) -> None:
+        """Stop; the socket is not touched any more when this returns."""
+        WATCHDOG.remove(self._watch)
+
+    def failure(self, error: Exception | None) -> Failure | None:
+        """Say as a value why a read failed.
+
+        Args:
+            error: What the HTTP client raised, if it did.
+
+        Returns:
+            The failure, or None if it is no matter of the network.
+        """
+        now = monotonic()
+        if self.fired:
+            return Failure(self._patience.problem(now), "the limit passed without content", self._sent, now)
+        if error is None:
+            return Failure("read", "the stream was closed by the caller", self._sent, now)
+        return to_failure(error, sent=self._sent, now=now, deadline=self._deadline, answering=True)

@@ -1,0 +1,204 @@
+"""Where a client talks to and with what: argument > environment > default, as one value.
+
+Pure: the environment is handed in. Here stand the rules about keys and plain http (SECURITY.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from .errors import ConfigurationError
+from .retry import RetryPolicy
+from .timeouts import Timeout
+
+VERSION = "0.1.0"
+MODEL = "mistralai/mistral-nemotron"
+HOSTED = "https://integrate.api.nvidia.com/v1"
+
+# Names that only a private DNS answers (RFC 6762, RFC 8375 and ICANN's .internal, Kubernetes' .svc).
+_PRIVATE_SUFFIXES = (".svc", ".svc.cluster.local", ".local", ".internal", ".home.arpa", ".localhost")
+
+UNCHANGED = Timeout()
+"""The default of ``timeout=`` arguments, told by identity, since None means "no limit" there."""
+
+
+class Secret(str):
+    """A string whose repr shows nothing, so that it is in no traceback, log or repr of what holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "'***'"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that a client was told.
+
+    Attributes:
+        base_url: Without a slash at its end.
+        api_key: The key; None where the server needs none.
+        model: The model's name; None to ask the server.
+        headers: The caller's own headers.
+        hosted: Whether this is NVIDIA's endpoint and not a server of one's own.
+    """
+
+    base_url: str
+    api_key: Secret | None
+    model: str | None
+    timeout: Timeout = field(default_factory=Timeout)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    hosted: bool = False
+
+    @property
+    def root(self) -> str:
+        """The server's address without ``/v1``, where the health routes are."""
+        return self.base_url.removesuffix("/v1")
+
+    def changed(
+        self,
+        model: str | None,
+        timeout: Timeout | float | None,
+        max_retries: int | None,
+        retry: RetryPolicy | None,
+    ) -> Config:
+        """Return the same with what is given put in its place; ``timeout`` is unchanged where it is ``UNCHANGED``.
+
+        Raises:
+            ConfigurationError: A setting is not possible.
+        """
+        return replace(
+            self,
+            model=model or self.model,
+            timeout=self.timeout if timeout is UNCHANGED else Timeout.of(timeout),
+            retry=merge_retry(self.retry, max_retries, retry),
+        )
+
+
+def resolve(
+    environment: Mapping[str, str],
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    model: str | None = None,
+    timeout: Timeout | float | None = UNCHANGED,
+    max_retries: int | None = None,
+    retry: RetryPolicy | None = None,
+    headers: Mapping[str, str] | None = None,
+    allow_insecure: bool = False,
+) -> Config:
+    """Settle what a client uses.
+
+    Args:
+        environment: ``os.environ``, or a stand-in; NVIDIA_API_KEY and NVIDIA_BASE_URL are read.
+        api_key: The key. One from the environment goes only to NVIDIA, or to a base URL from the environment.
+        base_url: Where the API is, up to ``/v1``.
+        model: The model's name.
+        timeout: The limits; a number is the total, None is no limit at all.
+        max_retries: Short for ``RetryPolicy(max_retries=...)``.
+        retry: When to send again.
+        headers: Sent with every request.
+        allow_insecure: Send prompts and key over plain http to a public host.
+
+    Raises:
+        ConfigurationError: Something is missing or can't be; nothing in it shows a key.
+    """
+    from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
+    where = base_url or environment.get("NVIDIA_BASE_URL") or HOSTED
+    url = _address(where)
+    host = (url.hostname or "").rstrip(".")
+    hosted = host == "nvidia.com" or host.endswith(".nvidia.com")
+    if url.scheme == "http" and not allow_insecure and not _is_private(host):
+        msg = (
+            f"base_url={where!r} is plain http to a host that may be public: prompts and key could be read on the way. "
+            "Use https, or pass allow_insecure=True if the network is yours."
+        )
+        raise ConfigurationError(msg)
+    key = _clean_key(api_key, "api_key")
+    if key is None and (hosted or from_environment):
+        key = _clean_key(environment.get("NVIDIA_API_KEY"), "NVIDIA_API_KEY")
+    if key is None and hosted:
+        msg = (
+            "There is no API key. Set NVIDIA_API_KEY or pass api_key=... (https://build.nvidia.com gives one); "
+            'for a server of your own pass base_url="http://localhost:8000/v1".'
+        )
+        raise ConfigurationError(msg)
+    given = dict(headers or {})
+    bad = bad_header(given)
+    if bad is not None:
+        msg = f"headers[{bad!r}] can't be sent: a name is letters, digits and dashes, a value is printable ASCII."
+        raise ConfigurationError(msg)
+    return Config(
+        base_url=where.rstrip("/"),
+        api_key=key,
+        model=model or (MODEL if hosted else None),
+        timeout=Timeout.of(timeout),
+        retry=merge_retry(RetryPolicy(), max_retries, retry),
+        headers={name: Secret(value) for name, value in given.items()},
+        hosted=hosted,
+    )
+
+
+def merge_retry(base: RetryPolicy, max_retries: int | None, retry: RetryPolicy | None) -> RetryPolicy:
+    """Return the policy that a caller meant.
+
+    Raises:
+        ConfigurationError: Both were given, or a limit is not a number from 0.
+    """
+    if max_retries is None:
+        return retry or base
+    if retry is not None:
+        msg = "Give max_retries or retry, not both: RetryPolicy has max_retries too."
+        raise ConfigurationError(msg)
+    return RetryPolicy(max_retries=max_retries, rate_limit_wait=base.rate_limit_wait, wait=base.wait, stop=base.stop)
+
+
+def bad_header(headers: Mapping[str, str]) -> str | None:
+    """Return the name of the first header that HTTP can't carry (RFC 9110, section 5), or None; values are never shown."""
+    for name, value in headers.items():
+        if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and value.isascii() and value.isprintable()):
+            return name
+    return None
+
+
+def _address(where: str) -> SplitResult:
+    try:
+        url = urlsplit(where)
+        _ = url.port
+    except ValueError as error:
+        msg = f"base_url={where!r} is no URL: {error}."
+        raise ConfigurationError(msg) from None
+    if url.username is not None or url.password is not None:
+        msg = "base_url holds a user name or password. Pass a key as api_key=..., or other credentials as headers=...."
+        raise ConfigurationError(msg)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        msg = f"base_url={where!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
+        raise ConfigurationError(msg)
+    if url.path.rstrip("/").endswith("/completions"):
+        msg = f"base_url={where!r} is the address of one route: give it up to /v1."
+        raise ConfigurationError(msg)
+    return url
+
+
+def _is_private(host: str) -> bool:
+    # Without asking DNS: what a name resolves to now says nothing of where the request goes a moment later.
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith(_PRIVATE_SUFFIXES)
+    return address.is_private or address.is_loopback or address.is_link_local
+
+
+def _clean_key(key: str | None, source: str) -> Secret | None:
+    if key is None or not key.strip():
+        return None
+    key = key.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        msg = f"{source} holds a character that no key has (a space, a line break, or one outside ASCII). Copy it again."
+        raise ConfigurationError(msg)
+    return Secret(key)

@@ -1,0 +1,344 @@
+"""Pydantic models of everything that crosses the wire: input messages, tool calls, completions, chunks, usage, models.
+
+Lenient on the way in: unknown fields are kept, everything a server may leave out has a default. They hold no rules about
+conversations; those are in ``_engine/mistral.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic reads the annotations
+from dataclasses import dataclass, field
+from typing import Literal, Self, TypeAlias
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic_core import from_json
+
+from .errors import Attempt  # noqa: TC001 - pydantic reads the annotations
+
+# A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length", and
+# "abort" of a vLLM that was stopped (docs/explanation/protocol.md, "Answers").
+_CUT_SHORT = frozenset({"length", "model_length", "abort"})
+
+
+class _Wire(BaseModel):
+    # Built when the first answer is read, which half of importing this library would otherwise go to.
+    model_config = ConfigDict(extra="allow", defer_build=True)
+
+
+class FunctionCall(_Wire):
+    """The function that the model wants to have called."""
+
+    name: str = ""
+    arguments: str = Field(default="", description="JSON text as the model wrote it; it may be malformed.")
+
+
+class ToolCall(_Wire):
+    """One call of a tool, whole."""
+
+    id: str = ""
+    type: str = "function"
+    function: FunctionCall = Field(default_factory=FunctionCall)
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+
+class SystemMessage(_Input):
+    """What the model should keep to."""
+
+    role: Literal["system"] = "system"
+    content: str | Sequence[Mapping[str, object]]
+
+
+class UserMessage(_Input):
+    """What the user says."""
+
+    role: Literal["user"] = "user"
+    content: str | Sequence[Mapping[str, object]]
+
+
+class AssistantMessage(_Wire):
+    """What the model said: the message of an answer, and just as well an input message."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    reasoning: str | None = Field(default=None, validation_alias=AliasChoices("reasoning", "reasoning_content"))
+    refusal: str | None = None
+
+
+class ToolMessage(_Input):
+    """What a tool returned; ``tool_call_id`` is the id of the call that it answers."""
+
+    role: Literal["tool"] = "tool"
+    content: str | Sequence[Mapping[str, object]]
+    tool_call_id: str
+    name: str | None = None
+
+
+Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessage | Mapping[str, object]
+"""An input message: one of the classes, or a plain dict of the same shape."""
+
+
+class PromptTokensDetails(_Wire):
+    """How the prompt's tokens divide."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionTokensDetails(_Wire):
+    """How the answer's tokens divide."""
+
+    reasoning_tokens: int | None = None
+
+
+class Usage(_Wire):
+    """Tokens that a request took, as the server counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+
+class TopLogprob(_Wire):
+    """A token that could have been chosen."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(TopLogprob):
+    """A token that was chosen, with its runners-up."""
+
+    top_logprobs: list[TopLogprob] = Field(default_factory=list[TopLogprob])
+
+
+class ChoiceLogprobs(_Wire):
+    """Log probabilities of a choice's tokens."""
+
+    content: list[TokenLogprob] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseInfo:
+    """What is known of the HTTP answer behind a result.
+
+    Attributes:
+        status_code: The HTTP status.
+        request_id: The id to quote to whoever runs the server (``nvcf-reqid`` or ``x-request-id``).
+        headers: Response headers, names in lower case, without cookies.
+        attempts: Every try, in order; the last is the one that this answer came from.
+        elapsed: Seconds from the call to the answer (to its headers, for a stream), waits included.
+    """
+
+    status_code: int = 200
+    request_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    attempts: tuple[Attempt, ...] = ()
+    elapsed: float = 0.0
+
+
+class _Answer(_Wire):
+    """An answer of the server, with the HTTP answer it came in."""
+
+    _response: ResponseInfo = PrivateAttr(default_factory=ResponseInfo)
+
+    @property
+    def response(self) -> ResponseInfo:
+        """Request id, headers, attempts and elapsed time."""
+        return self._response
+
+    def answered_by(self, response: ResponseInfo) -> Self:
+        """Note the HTTP answer that this came in; for the library."""
+        self._response = response
+        return self
+
+
+class Choice(_Wire):
+    """One of the ``n`` answers."""
+
+    index: int = 0
+    message: AssistantMessage = Field(default_factory=AssistantMessage)
+    finish_reason: str | None = None
+    logprobs: ChoiceLogprobs | None = None
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer was cut short: by max_tokens, by the window, by a stopping server."""
+        return self.finish_reason in _CUT_SHORT or any(_is_cut_off(c) for c in self.message.tool_calls or ())
+
+
+def _is_cut_off(call: ToolCall) -> bool:
+    # vLLM says finish_reason "tool_calls" for a call that max_tokens cut, its arguments ending in the middle
+    # (docs/explanation/protocol.md, "Tool calls in streams").
+    text = call.function.arguments
+    if not text or text.rstrip().endswith("}"):
+        return False
+    try:
+        from_json(text, allow_partial=True)
+    except ValueError:
+        return False  # malformed, which is another matter
+    return True
+
+
+class ChatCompletion(_Answer):
+    """A chat answer, as OpenAI shapes it, with what one mostly wants within reach."""
+
+    id: str = ""
+    object: str = "chat.completion"
+    created: int = 0
+    model: str = ""
+    choices: list[Choice] = Field(default_factory=list[Choice])
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty if it has none."""
+        return (self.choices[0].message.content or "") if self.choices else ""
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The first choice's tool calls; empty if there are none."""
+        return (self.choices[0].message.tool_calls or []) if self.choices else []
+
+    @property
+    def truncated(self) -> bool:
+        """Whether any choice was cut short; a server may clamp max_tokens to its window without an error."""
+        return any(choice.truncated for choice in self.choices)
+
+
+class FunctionCallDelta(_Wire):
+    """A piece of a function call."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(_Wire):
+    """A piece of a tool call; which call it belongs to is told by ``index``, where the server sends it."""
+
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
+    function: FunctionCallDelta | None = None
+
+
+class Delta(_Wire):
+    """What a chunk adds to a choice."""
+
+    role: str | None = None
+    content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    reasoning: str | None = Field(default=None, validation_alias=AliasChoices("reasoning", "reasoning_content"))
+    refusal: str | None = None
+
+
+class ChunkChoice(_Wire):
+    """A chunk's part of one choice."""
+
+    index: int = 0
+    delta: Delta = Field(default_factory=Delta)
+    finish_reason: str | None = None
+    logprobs: ChoiceLogprobs | None = None
+
+
+class ChatCompletionChunk(_Wire):
+    """One piece of a streamed chat answer."""
+
+    id: str = ""
+    object: str = "chat.completion.chunk"
+    created: int = 0
+    model: str = ""
+    choices: list[ChunkChoice] = Field(default_factory=list[ChunkChoice])
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+
+class TextLogprobs(_Wire):
+    """Log probabilities in the older form of ``/completions``."""
+
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+    text_offset: list[int] | None = None
+
+
+class TextChoice(_Wire):
+    """One of the ``n`` continuations, or a chunk's part of one."""
+
+    index: int = 0
+    text: str = ""
+    finish_reason: str | None = None
+    logprobs: TextLogprobs | None = None
+
+
+class Completion(_Answer):
+    """A continuation of a prompt; a streamed one comes as several of these."""
+
+    id: str = ""
+    object: str = "text_completion"
+    created: int = 0
+    model: str = ""
+    choices: list[TextChoice] = Field(default_factory=list[TextChoice])
+    usage: Usage | None = None
+    system_fingerprint: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text; empty if it has none."""
+        return self.choices[0].text if self.choices else ""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether any choice was cut short."""
+        return any(choice.finish_reason in _CUT_SHORT for choice in self.choices)
+
+
+class Model(_Wire):
+    """A model that a server offers."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = ""
+    max_model_len: int | None = Field(default=None, description="The window in tokens; only vLLM-based servers say it.")
+
+
+class ModelList(list[Model]):
+    """The models that a server offers; also as ``.data``, as OpenAI has it."""
+
+    @property
+    def data(self) -> list[Model]:
+        """The same models."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether a server can answer requests now; true or false in a condition.
+
+    Attributes:
+        ready: Whether it can.
+        detail: What it said, or why it could not be asked.
+        status_code: The HTTP status of the answer; None when none came.
+    """
+
+    ready: bool
+    detail: str
+    status_code: int | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether the server is ready."""
+        return self.ready
+
+
+class ServerVersion(_Wire):
+    """What a server says of its version: vLLM sends ``version``, NIM sends ``release`` and ``api``."""
+
+    version: str | None = Field(default=None, validation_alias=AliasChoices("version", "release"))
+    api: str | None = None

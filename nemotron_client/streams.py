@@ -1,0 +1,258 @@
+"""What a streamed answer looks like to the caller: iterate it, leave it, ask it for the whole.
+
+Thin shells over the pure :class:`StreamReader`; the two pairs differ in nothing but ``await``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Generic, Self
+from warnings import warn
+
+from typing_extensions import TypeVar
+
+from ._engine.exchange import Failure
+from .errors import ConfigurationError
+from .events import StreamEvent, TextDelta
+from .messages import ChatCompletion, Completion, ResponseInfo
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._engine.reader import StreamReader
+    from ._transport.blocking import Body
+    from ._transport.nonblocking import AsyncBody
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
+
+_NOT_OPEN = 'The stream is not open: write "with client.chat.completions.stream(...) as stream:" ("async with" in async code).'
+
+
+class _State(Generic[ItemT, AnswerT]):
+    """What the blocking and the asynchronous stream share."""
+
+    def __init__(self, reader: StreamReader[ItemT, AnswerT]) -> None:
+        self._reader = reader
+        self._items: deque[ItemT] = deque()
+
+    def _take(self, piece: bytes | Failure | None) -> None:
+        if isinstance(piece, bytes):
+            self._items.extend(self._reader.feed(piece))
+        elif piece is None:
+            self._items.extend(self._reader.close())
+        else:
+            self._reader.fail(piece)
+
+    @property
+    def response(self) -> ResponseInfo:
+        """Request id, headers, attempts and elapsed time up to the headers."""
+        return self._reader.response
+
+    @property
+    def snapshot(self) -> AnswerT:
+        """The answer as far as it has arrived."""
+        return self._reader.completion()
+
+
+class Stream(_State[ItemT, AnswerT]):
+    """A streamed answer, open: iterate it, best within ``with``."""
+
+    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: Body | None) -> None:
+        """Take over an open body; for the clients."""
+        super().__init__(reader)
+        self._body = body
+
+    def __iter__(self) -> Iterator[ItemT]:
+        """Iterate once over what arrives."""
+        return self
+
+    def __next__(self) -> ItemT:
+        """Wait for the next piece.
+
+        Raises:
+            StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
+            InvalidResponseError: It is no event stream at all.
+        """
+        items, reader = self._items, self._reader
+        while not items:
+            body = self._opened()
+            if reader.ended:
+                self._end(body)
+                raise reader.error or StopIteration
+            self._take(body.read(reader.progress))
+        return items.popleft()
+
+    def __enter__(self) -> Self:
+        """Give the stream."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the connection back at once."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Complain of a stream that was left open, and close it."""
+        body = getattr(self, "_body", None)
+        if body is not None and not body.closed:
+            warn(f"{type(self).__name__} was left open: use it in a with block, or close() it.", ResourceWarning, stacklevel=1)
+            body.close()
+
+    def close(self) -> None:
+        """Give the connection back at once; may be called from another thread, and more than once."""
+        if self._body is not None:
+            self._body.close()
+
+    def _opened(self) -> Body:
+        if self._body is None:
+            raise ConfigurationError(_NOT_OPEN)
+        return self._body
+
+    def _end(self, body: Body) -> None:
+        if self._reader.error is None:
+            body.drain()
+        else:
+            body.close()
+
+
+class ChatStream(Stream[StreamEvent]):
+    """A chat answer as typed events; opened by ``with``."""
+
+    def __init__(self, reader: StreamReader[StreamEvent], start: Callable[[], tuple[ResponseInfo, Body]]) -> None:
+        """Prepare; for the client, which sends nothing before ``with``."""
+        super().__init__(reader, None)
+        self._start = start
+
+    def __enter__(self) -> Self:
+        """Send the request.
+
+        Raises:
+            APIError: It was refused, or no answer came.
+        """
+        if self._body is None:
+            response, self._body = self._start()
+            self._reader.begin(response)
+        return self
+
+    def text_deltas(self) -> Iterator[str]:
+        """Iterate over the first choice's text as it arrives."""
+        for event in self:
+            if isinstance(event, TextDelta) and event.choice == 0:
+                yield event.delta
+
+    def until_done(self) -> Self:
+        """Read to the end."""
+        for _ in self:
+            pass
+        return self
+
+    def get_final_completion(self) -> ChatCompletion:
+        """Read to the end and return the whole answer."""
+        self.until_done()
+        return self.snapshot
+
+    def get_final_text(self) -> str:
+        """Read to the end and return the first choice's text."""
+        return self.get_final_completion().text
+
+
+class AsyncStream(_State[ItemT, AnswerT]):
+    """A streamed answer, open: iterate it, best within ``async with``."""
+
+    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: AsyncBody | None) -> None:
+        """Take over an open body; for the clients."""
+        super().__init__(reader)
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[ItemT]:
+        """Iterate once over what arrives."""
+        return self
+
+    async def __anext__(self) -> ItemT:
+        """Wait for the next piece.
+
+        Raises:
+            StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
+            InvalidResponseError: It is no event stream at all.
+        """
+        items, reader = self._items, self._reader
+        while not items:
+            body = self._opened()
+            if reader.ended:
+                await self._end(body)
+                raise reader.error or StopAsyncIteration
+            self._take(await body.read(reader.progress))
+        return items.popleft()
+
+    async def __aenter__(self) -> Self:
+        """Give the stream."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give the connection back at once."""
+        await self.close()
+
+    def __del__(self) -> None:
+        """Complain of a stream that was left open; only its own event loop could close it."""
+        body = getattr(self, "_body", None)
+        if body is not None and not body.closed:
+            warn(f"{type(self).__name__} was left open: use it in an async with block, or await close().", ResourceWarning, stacklevel=1)
+
+
+    async def close(self) -> None:
+        """Give the connection back at once; may be called from another task, and more than once."""
+        if self._body is not None:
+            await self._body.close()
+
+    def _opened(self) -> AsyncBody:
+        if self._body is None:
+            raise ConfigurationError(_NOT_OPEN)
+        return self._body
+
+    async def _end(self, body: AsyncBody) -> None:
+        if self._reader.error is None:
+            await body.drain()
+        else:
+            await body.close()
+
+
+class AsyncChatStream(AsyncStream[StreamEvent]):
+    """A chat answer as typed events; opened by ``async with``."""
+
+    def __init__(self, reader: StreamReader[StreamEvent], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]) -> None:
+        """Prepare; for the client, which sends nothing before ``async with``."""
+        super().__init__(reader, None)
+        self._start = start
+
+    async def __aenter__(self) -> Self:
+        """Send the request.
+
+        Raises:
+            APIError: It was refused, or no answer came.
+        """
+        if self._body is None:
+            response, self._body = await self._start()
+            self._reader.begin(response)
+        return self
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """Iterate over the first choice's text as it arrives."""
+        async for event in self:
+            if isinstance(event, TextDelta) and event.choice == 0:
+                yield event.delta
+
+    async def until_done(self) -> Self:
+        """Read to the end."""
+        async for _ in self:
+            pass
+        return self
+
+    async def get_final_completion(self) -> ChatCompletion:
+        """Read to the end and return the whole answer."""
+        await self.until_done()
+        return self.snapshot
+
+    async def get_final_text(self) -> str:
+        """Read to the end and return the first choice's text."""
+        return (await self.get_final_completion()).text

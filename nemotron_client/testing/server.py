@@ -1,0 +1,265 @@
+"""A real HTTP server for tests: scripted replies, deterministic ones where nothing is scripted, and every request kept.
+
+It runs in a daemon thread with an event loop of its own, so a blocking test can use it and so can an async one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+import threading
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any, Self
+
+from nemotron_client.testing.answers import COMPLETIONS, answer
+from nemotron_client.testing.replies import MODEL, RecordedRequest, Reply, Scripted
+
+try:
+    from uvicorn import Config
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.server import ServerState
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"MockServer needs {missing.name}, which is not installed: pip install 'nemotron-client[testing]'"
+    ) from missing
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class _Secret(str):
+    """A header value that a failing assertion can't print."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class _Connection(H11Protocol):
+    """uvicorn's HTTP/1.1 connection, which also lets the application see it end and end it by force."""
+
+    def __init__(self, config: Config, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        # What is given here as the application's state comes back as scope["state"].
+        super().__init__(config, state, {"connection": self}, loop)
+        # uvicorn's loggers belong to applications of the process under test.
+        self.logger = logging.getLogger("nemotron_client.testing")
+        self.access_log = False
+        self.lost = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.lost.set()
+
+    async def lost_within(self, seconds: float) -> bool:
+        """Wait so long, or less if the connection ends, and tell whether it has; 0 lets other tasks run once."""
+        if seconds:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.lost.wait()
+        else:
+            await asyncio.sleep(0)
+        return self.lost.is_set()
+
+    async def cut(self, *, reset: bool) -> None:
+        """Close the TCP connection, gracefully (FIN, after all that was written) or not (RST)."""
+        if reset:
+            # Linger for 0 seconds: what makes close() send RST (socket(7), SO_LINGER).
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.transport.abort()
+        else:
+            self.transport.close()
+        await self.lost.wait()
+
+
+class MockServer:
+    """Serve the OpenAI-compatible API of vLLM and NIM on a free loopback port.
+
+    Without a script it greets, tells a story, calls tools, fills JSON schemas and repeats what it heard, always in the
+    same way. `max_tokens` counts words.
+
+    Args:
+        api_key: Asked for under /v1, as vLLM does; None asks for none.
+        model: The name it serves; any other is a 404.
+        max_model_len: The window it tells of.
+        chunk_delay: Seconds between the chunks of a stream, where a reply has no delay of its own.
+        port: 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        model: str = MODEL,
+        max_model_len: int = 131_072,
+        chunk_delay: float = 0.0,
+        port: int = 0,
+    ) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.disconnects = 0
+        self._authorization = None if api_key is None else f"Bearer {api_key}"
+        self._model = model
+        self._max_model_len = max_model_len
+        self._chunk_delay = chunk_delay
+        self._port = port
+        self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
+        self._always: dict[str | None, Scripted] = {}
+        self._left = threading.Condition()
+        self._state = ServerState()
+        self._stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> Self:
+        """Listen, and serve in a thread until `close`; `with` does both."""
+        # Bound here, so that a port in use is the caller's error; from now on the kernel takes connections in.
+        listener = socket.create_server(("127.0.0.1", self._port))
+        # Accepted sockets inherit it; asyncio itself sets it only on sockets made with IPPROTO_TCP, which this is not.
+        # Without it a chunk may wait 40 ms for the client to acknowledge the one before.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = listener.getsockname()[1]
+        self._loop = loop = asyncio.new_event_loop()
+        serve = self._serve(listener, loop)
+        self._thread = threading.Thread(target=loop.run_until_complete, args=[serve], name="MockServer", daemon=True)
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Break off what is being sent, close every connection and end the thread; a second time does nothing."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+            self._loop.close()
+            self._loop = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def base_url(self) -> str:
+        """The URL for a client's `base_url`, with /v1."""
+        if not self._port:
+            raise RuntimeError("The server has no port yet: use `with MockServer() as server:`, or call start() first.")
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def posts(self) -> int:
+        """How many POST requests arrived."""
+        return sum(request.method == "POST" for request in self.requests)
+
+    @property
+    def open_connections(self) -> int:
+        """How many TCP connections are open now, those that a client has just opened or closed taken into account."""
+        if self._loop is None:
+            return 0
+        return asyncio.run_coroutine_threadsafe(self._count_connections(), self._loop).result()
+
+    def reply(self, *replies: Scripted, path: str | None = None) -> None:
+        """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given."""
+        self._queues[path].extend(replies)
+
+    def always(self, reply: Scripted | None, path: str | None = None) -> None:
+        """Give this reply whenever nothing is queued; None goes back to the answers that need no script."""
+        if reply is None:
+            self._always.pop(path, None)
+        else:
+            self._always[path] = reply
+
+    def wait_for_disconnect(self, count: int = 1, timeout: float = 5.0) -> bool:
+        """Wait until so many clients have left in the middle of a response; False if `timeout` seconds pass first."""
+        with self._left:
+            return self._left.wait_for(lambda: self.disconnects >= count, timeout)
+
+    async def _serve(self, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        config = Config(
+            self._app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            proxy_headers=False,
+            log_config=None,  # logging is the process's, not ours to set
+            timeout_keep_alive=86_400,  # no idle connection ends by the clock
+        )
+        config.load()
+        # In place of uvicorn.Server, which looks every 0.1 s whether to stop and then waits for open connections.
+        server = await loop.create_server(lambda: _Connection(config, self._state, loop), sock=listener, backlog=1024)
+        await self._stop.wait()
+        # asyncio fails on connections that it is still accepting when the server closes (cpython, Server._attach).
+        while accepting := asyncio.all_tasks() - self._state.tasks - {asyncio.current_task()}:
+            await asyncio.wait(accepting)
+        server.close()
+        while self._state.connections or self._state.tasks:
+            for connection in tuple(self._state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
+
+    async def _count_connections(self) -> int:
+        for _ in range(5):  # turns of the loop: to accept one takes three, to notice a close two
+            await asyncio.sleep(0)
+        return len(self._state.connections)
+
+    async def _app(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if "authorization" in headers:
+            headers["authorization"] = _Secret(headers["authorization"])
+        request = RecordedRequest(method=scope["method"], path=scope["path"], headers=headers, body=bytes(body))
+        self.requests.append(request)
+        stayed = await self._send(self._chosen(request), request, send, scope["state"]["connection"])
+        if not stayed and not self._stop.is_set():
+            with self._left:
+                self.disconnects += 1
+                self._left.notify_all()
+
+    def _chosen(self, request: RecordedRequest) -> Reply:
+        key = self._authorization
+        if key is not None and request.path.startswith("/v1") and request.headers.get("authorization") != key:
+            return Reply(status=401, body={"error": "Unauthorized"})
+        paths = [request.path, None] if request.method == "POST" and request.path in COMPLETIONS else [request.path]
+        queued = next((self._queues[path].popleft() for path in paths if self._queues[path]), None)
+        scripted = queued or next((self._always[path] for path in paths if path in self._always), None)
+        if scripted is None:
+            return answer(request, model=self._model, max_model_len=self._max_model_len)
+        return scripted if isinstance(scripted, Reply) else scripted(request)
+
+    async def _send(self, reply: Reply, request: RecordedRequest, send: _Send, connection: _Connection) -> bool:
+        """Send the reply; return whether the client stayed until it had ended."""
+        if await connection.lost_within(reply.delay):
+            return False
+        if reply.status:
+            chunks, headers = reply.encoded()
+            if "x-request-id" in request.headers:
+                headers.setdefault("x-request-id", request.headers["x-request-id"])
+            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
+            pause = self._chunk_delay if reply.chunk_delay is None else reply.chunk_delay
+            for number, chunk in enumerate(chunks):
+                if number and await connection.lost_within(pause):
+                    return False
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if reply.end == "close" and reply.status:
+            await send({"type": "http.response.body", "body": b""})
+            return not connection.lost.is_set()
+        if reply.end == "hang":
+            await connection.lost.wait()
+            return False
+        await connection.cut(reset=reply.end == "reset")
+        return True
