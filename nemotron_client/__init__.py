@@ -1,15 +1,15 @@
 """The Python SDK for NVIDIA's mistralai/mistral-nemotron.
 
-    from nemotron_client import Nemotron
+from nemotron_client import Nemotron
 
-    client = Nemotron()  # NVIDIA_API_KEY
-    print(client.chat.completions.create(messages="Say hello").text)
+client = Nemotron()  # NVIDIA_API_KEY
+print(client.chat.completions.create(messages="Say hello").text)
 """
 
 from typing import TYPE_CHECKING
 
 from .client import Nemotron
-from .config import VERSION as __version__
+from .config import __version__
 from .errors import (
     APIConnectionError,
     APIError,

@@ -5,7 +5,7 @@ Without NVIDIA_API_KEY or NVIDIA_BASE_URL a scripted server on this machine answ
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from . import Nemotron, NemotronError, TextDelta, ToolCallDone
@@ -25,7 +25,7 @@ _WEATHER = {
 
 
 @contextmanager
-def _client() -> Iterator[Nemotron]:
+def _client() -> Generator[Nemotron]:
     if os.environ.get("NVIDIA_API_KEY") or os.environ.get("NVIDIA_BASE_URL"):
         with Nemotron() as client:
             print(f"Talking to {client}.\n")

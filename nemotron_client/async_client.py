@@ -1,13 +1,10 @@
-"""The asynchronous client, the twin of ``client.py``: a method checks and writes the call, builds a flow, drives it, and wraps the result."""
+"""The asynchronous client, the twin of ``client.py``."""
 
 from __future__ import annotations
 
 import os
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, overload
-
-from pydantic import JsonValue
-from typing_extensions import Unpack
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, Unpack, overload
 
 from ._engine import flows, reader, server, wire
 from ._transport.nonblocking import Nonblocking
@@ -34,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from ._transport.nonblocking import AsyncBody
+    from pydantic import JsonValue
+
     from ._transport.http import AsyncHTTPClient, Verify
+    from ._transport.nonblocking import AsyncBody
     from .events import HookEvent
 
 
@@ -72,14 +71,17 @@ class AsyncNemotron:
         Args:
             api_key: The key; by default NVIDIA_API_KEY, which goes only to NVIDIA or to NVIDIA_BASE_URL.
             base_url: Where the API is, up to ``/v1``; by default NVIDIA_BASE_URL, or else NVIDIA's endpoint.
-            model: The model's name; by default mistralai/mistral-nemotron there, and what a server of one's own says it serves.
+            model: The model's name; by default mistralai/mistral-nemotron there, and what a server of one's own says
+                it serves.
             timeout: A Timeout; a number of seconds for everything; or None for no limit.
             max_retries: How often an outage is tried again; short for ``RetryPolicy(max_retries=...)``.
             retry: When a failed request is sent again.
             headers: Sent with every request.
             proxy: The URL of a proxy; by default what HTTPS_PROXY and the like say.
-            verify: Whether and by what to check TLS certificates: a CA bundle's path, an SSLContext, or False for not at all.
-            http_client: An ``httpx2.AsyncClient`` or ``httpx.AsyncClient`` to use in place of an own one; it is not closed here.
+            verify: Whether and by what to check TLS certificates: a CA bundle's path, an SSLContext, or False for not
+                at all.
+            http_client: An ``httpx2.AsyncClient`` or ``httpx.AsyncClient`` to use in place of an own one; it is not
+                closed here.
             on_event: Called with each request, answer, retry and wait.
             allow_insecure: Send prompts and key over plain http to a host that may be public.
 
@@ -131,7 +133,7 @@ class AsyncNemotron:
         """
         config = self._client.config.changed(model, timeout, max_retries, retry)
         copy = type(self).__new__(type(self))
-        copy._set(flows.Client(config, self._client.shared), self._driver, owns=False)
+        copy._set(flows.Client(config, self._client.shared), self._driver, owns=False)  # noqa: SLF001 - of the same class
         return copy
 
     async def close(self) -> None:
@@ -145,7 +147,9 @@ class AsyncNemotron:
         """Give the client."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the connections."""
         await self.close()
 
@@ -160,7 +164,7 @@ class AsyncNemotron:
         Raises:
             TypeError: Always.
         """
-        msg = f"{type(self).__name__} can't be pickled or copied: it holds a key and connections. Make one in each process."
+        msg = f"{type(self).__name__} can't be pickled or copied: it holds a key and connections. Make another one."
         raise TypeError(msg)
 
 
@@ -246,7 +250,9 @@ class AsyncTextCompletions(_Resource):
     """Continuations of a bare prompt, whole or streamed."""
 
     @overload
-    async def create(self, *, prompt: Prompt, stream: Literal[False] = False, **options: Unpack[TextOptions]) -> Completion: ...
+    async def create(
+        self, *, prompt: Prompt, stream: Literal[False] = False, **options: Unpack[TextOptions]
+    ) -> Completion: ...
     @overload
     async def create(
         self, *, prompt: Prompt, stream: Literal[True], **options: Unpack[TextOptions]

@@ -14,7 +14,7 @@ from .errors import ConfigurationError
 from .retry import RetryPolicy
 from .timeouts import Timeout
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"
 MODEL = "mistralai/mistral-nemotron"
 HOSTED = "https://integrate.api.nvidia.com/v1"
 
@@ -159,9 +159,14 @@ def merge_retry(base: RetryPolicy, max_retries: int | None, retry: RetryPolicy |
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:
-    """Return the name of the first header that HTTP can't carry (RFC 9110, section 5), or None; values are never shown."""
+    """Return the name of the first header that HTTP can't carry (RFC 9110, section 5), or None."""
     for name, value in headers.items():
-        if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and value.isascii() and value.isprintable()):
+        if not (
+            name.isascii()
+            and name.replace("-", "").replace("_", "").isalnum()
+            and value.isascii()
+            and value.isprintable()
+        ):
             return name
     return None
 
@@ -199,6 +204,8 @@ def _clean_key(key: str | None, source: str) -> Secret | None:
         return None
     key = key.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
-        msg = f"{source} holds a character that no key has (a space, a line break, or one outside ASCII). Copy it again."
+        msg = (
+            f"{source} holds a character that no key has (a space, a line break, or one outside ASCII). Copy it again."
+        )
         raise ConfigurationError(msg)
     return Secret(key)

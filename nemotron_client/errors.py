@@ -146,7 +146,7 @@ class APIError(NemotronError):
         lines = [str(self.args[0])]
         if self.hint:
             lines.append(f"What to do: {self.hint}")
-        tail = []
+        tail: list[str] = []
         if len(self.attempts) > 1:
             tail.append(f"{len(self.attempts)} attempts")
         if self.request_id:
@@ -274,4 +274,4 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
 
 def status_error(status_code: int) -> type[APIStatusError]:
     """Return the class for an HTTP status that is not a success."""
-    return _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)  # noqa: PLR2004 - HTTP's own classes
+    return _BY_STATUS.get(status_code) or (InternalServerError if status_code >= 500 else APIStatusError)

@@ -1,22 +1,22 @@
 """Pydantic models of everything that crosses the wire: input messages, tool calls, completions, chunks, usage, models.
 
-Lenient on the way in: unknown fields are kept, everything a server may leave out has a default. They hold no rules about
-conversations; those are in ``_engine/mistral.py``.
+Lenient on the way in: unknown fields are kept, everything a server may leave out has a default. They hold no rules
+about conversations; those are in ``_engine/mistral.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003 - pydantic reads the annotations
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import from_json
 
-from .errors import Attempt  # noqa: TC001 - pydantic reads the annotations
+from .errors import Attempt
 
-# A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length", and
-# "abort" of a vLLM that was stopped (docs/explanation/protocol.md, "Answers").
+# A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length",
+# and "abort" of a vLLM that was stopped (docs/explanation/protocol.md, "Answers").
 _CUT_SHORT = frozenset({"length", "model_length", "abort"})
 
 

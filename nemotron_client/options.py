@@ -1,7 +1,8 @@
 """The one list of parameters: names, types and limits of everything a call can be given.
 
-The TypedDicts are what type checkers complete and check (``**options: Unpack[ChatOptions]``), what ``help()`` shows, and what
-:func:`check` validates with. None means "not set" (for ``timeout`` it means "no limit"); what is not set is not sent.
+The TypedDicts are what type checkers complete and check (``**options: Unpack[ChatOptions]``), what ``help()`` shows,
+and what :func:`check` validates with. None means "not set" (for ``timeout`` it means "no limit"); what is not set is
+not sent.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _Whole = Annotated[int, Field(description="a whole number")]
 _Flag = Annotated[bool, Field(description="True or False")]
 _Text = Annotated[str, Field(description="a string")]
 _Object = Annotated[Json, Field(description="a mapping with string keys")]
-_Stop = Annotated[str | Annotated[Sequence[str], Field(max_length=4)], Field(description="a string, or up to 4 strings")]
+_Stop = Annotated[
+    str | Annotated[Sequence[str], Field(max_length=4)], Field(description="a string, or up to 4 strings")
+]
 _Strings = Annotated[Sequence[str], Field(description="a sequence of strings")]
 _Tokens = Annotated[Sequence[int], Field(description="a sequence of token ids")]
 _Objects = Annotated[Sequence[Json], Field(description="a sequence of mappings")]
@@ -62,7 +65,9 @@ class StreamOptions(TypedDict, total=False):
 class CallOptions(TypedDict, total=False):
     """What concerns the call and is not part of the request's body."""
 
-    timeout: Annotated[InstanceOf[Timeout] | float, Field(description="seconds, a Timeout, or None for no limit")] | None
+    timeout: (
+        Annotated[InstanceOf[Timeout] | float, Field(description="seconds, a Timeout, or None for no limit")] | None
+    )
     max_retries: _Natural | None
     retry: Annotated[InstanceOf[RetryPolicy], Field(description="a RetryPolicy")] | None
     extra_headers: Annotated[Mapping[str, str], Field(description="a mapping of names to strings")] | None
@@ -243,9 +248,13 @@ def _refusal(error: ValidationError, given: Json, parameters: _Parameters) -> In
     known = get_type_hints(parameters, include_extras=True)
     if name not in known:
         close = get_close_matches(name, [*known, *_CALL_OPTIONS], n=1)
-        hint = f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
+        hint = (
+            f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
+        )
         return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
-    return InvalidRequestError(f"{name}={_short(value)} is not possible: give {_accepted(known[name])}.", parameter=name)
+    return InvalidRequestError(
+        f"{name}={_short(value)} is not possible: give {_accepted(known[name])}.", parameter=name
+    )
 
 
 def _accepted(hint: object) -> str:
@@ -253,7 +262,7 @@ def _accepted(hint: object) -> str:
         for mark in getattr(part, "__metadata__", ()):
             if isinstance(mark, FieldInfo) and mark.description:
                 return mark.description
-    return "a mapping such as {\"include_usage\": True}"
+    return 'a mapping such as {"include_usage": True}'
 
 
 def _short(value: object) -> str:
@@ -261,7 +270,7 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def with_signature(options: type[ChatOptions] | type[TextOptions]) -> Callable[[_F], _F]:
+def with_signature(options: type[ChatOptions | TextOptions]) -> Callable[[_F], _F]:
     """Make ``help()`` and editors at runtime show every option by name and type.
 
     Args:
@@ -278,7 +287,8 @@ def with_signature(options: type[ChatOptions] | type[TextOptions]) -> Callable[[
             Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint)
             for name, hint in options.__annotations__.items()
         ]
-        function.__signature__ = Signature([*own, *listed], return_annotation=shown.return_annotation)  # type: ignore[attr-defined] # PEP 362's way to say it
+        # PEP 362's way to say it, of which type checkers know nothing.
+        vars(function)["__signature__"] = Signature([*own, *listed], return_annotation=shown.return_annotation)
         return function
 
     return decorate

@@ -1,7 +1,7 @@
 """When to send again: values and pure rules, with no clock and no sleeping.
 
-Two purses: outages are tried again a number of times, 429s for a length of time, since a rate limit says nothing about the
-request. Nothing that may still be running on the server is sent twice.
+Two purses: outages are tried again a number of times, 429s for a length of time, since a rate limit says nothing about
+the request. Nothing that may still be running on the server is sent twice.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ StopStrategy: TypeAlias = "Callable[[RetryCallState], bool]"
 _OUTAGES = frozenset({408, 500, 502, 503, 529})
 _FIRST_OUTAGE_WAIT, _LONGEST_OUTAGE_WAIT = 0.5, 8.0
 _FIRST_LIMIT_WAIT, _LONGEST_LIMIT_WAIT = 2.0, 30.0
-# A server that asks for more after an outage is not coming back while somebody waits: the gateway says 10,800 s of a model
-# that was taken offline (docs/explanation/protocol.md, "Answers made by the gateway").
+# A server that asks for more after an outage is not coming back while somebody waits: the gateway says 10,800 s of a
+# model that was taken offline (docs/explanation/protocol.md, "Answers made by the gateway").
 _LONGEST_ASKED = 60.0
 
 
@@ -39,7 +39,8 @@ class RetryPolicy:
     Attributes:
         max_retries: How often after an outage or a lost connection; 0 for never.
         rate_limit_wait: For how many seconds in all 429s are waited out, Retry-After included; 0 for not at all.
-        wait: A tenacity wait strategy in place of the built-in waits. A longer Retry-After of the server's still counts.
+        wait: A tenacity wait strategy in place of the built-in waits. A longer Retry-After of the server's still
+            counts.
         stop: A tenacity stop strategy beside the two limits.
     """
 
@@ -111,7 +112,8 @@ class Retries:
         left = self._policy.rate_limit_wait - (now - self._limited_since)
         if left <= 0 or error.should_retry is False:
             return None
-        wait = self._wait(error, attempt, now, _FIRST_LIMIT_WAIT, _LONGEST_LIMIT_WAIT, self._limits)
+        grown = min(_FIRST_LIMIT_WAIT * 2.0 ** (self._limits - 1), _LONGEST_LIMIT_WAIT)
+        wait = self._wait(error, attempt, now, grown)
         if error.retry_after is None:
             return min(wait, left)  # the last try is made at the very end, not given away
         return error.retry_after + self._jitter.uniform(0, 0.25) if error.retry_after <= left else None
@@ -123,16 +125,18 @@ class Retries:
         asked = (error.retry_after if isinstance(error, APIStatusError) else None) or 0.0
         if asked > _LONGEST_ASKED:
             return None
-        return max(asked, self._wait(error, attempt, now, _FIRST_OUTAGE_WAIT, _LONGEST_OUTAGE_WAIT, self._outages))
+        grown = min(_FIRST_OUTAGE_WAIT * 2.0 ** (self._outages - 1), _LONGEST_OUTAGE_WAIT)
+        return max(asked, self._wait(error, attempt, now, grown))
 
-    def _wait(self, error: APIError, attempt: int, now: float, first: float, longest: float, turn: int) -> float:
+    def _wait(self, error: APIError, attempt: int, now: float, grown: float) -> float:
         if self._policy.wait is not None:
             return self._policy.wait(self._state(error, attempt, now, 0.0))
-        return min(first * 2.0 ** (turn - 1), longest) * self._jitter.uniform(1.0, 1.5)
+        return grown * self._jitter.uniform(1.0, 1.5)
 
     def _state(self, error: APIError, attempt: int, now: float, delay: float) -> RetryCallState:
-        # tenacity is imported for the few who bring a strategy: it takes a third as long as all the rest of this library.
-        from tenacity import Future, RetryCallState, Retrying  # noqa: PLC0415
+        # tenacity is imported for the few who bring a strategy: it takes a third as long as all the rest of this
+        # library.
+        from tenacity import Future, RetryCallState, Retrying
 
         state = RetryCallState(Retrying(), None, (), {})
         state.start_time = self._started
@@ -170,7 +174,8 @@ class Brake:
         """Put the brake on.
 
         Args:
-            sent: When the refused request was sent. One that was already on its way when the brake was set says nothing new.
+            sent: When the refused request was sent. One that was already on its way when the brake was set says
+                nothing new.
             now: The time.
             delay: For how many seconds nothing should be sent.
         """

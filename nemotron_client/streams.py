@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 
-_NOT_OPEN = 'The stream is not open: write "with client.chat.completions.stream(...) as stream:" ("async with" in async code).'
+_NOT_OPEN = (
+    'The stream is not open: write "with client.chat.completions.stream(...) as stream:" ("async with" in async code).'
+)
 
 
 class _State(Generic[ItemT, AnswerT]):
@@ -88,7 +90,9 @@ class Stream(_State[ItemT, AnswerT]):
         """Give the stream."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Give the connection back at once."""
         self.close()
 
@@ -96,7 +100,11 @@ class Stream(_State[ItemT, AnswerT]):
         """Complain of a stream that was left open, and close it."""
         body = getattr(self, "_body", None)
         if body is not None and not body.closed:
-            warn(f"{type(self).__name__} was left open: use it in a with block, or close() it.", ResourceWarning, stacklevel=1)
+            warn(
+                f"{type(self).__name__} was left open: use it in a with block, or close() it.",
+                ResourceWarning,
+                stacklevel=1,
+            )
             body.close()
 
     def close(self) -> None:
@@ -130,9 +138,8 @@ class ChatStream(Stream[StreamEvent]):
         Raises:
             APIError: It was refused, or no answer came.
         """
-        if self._body is None:
-            response, self._body = self._start()
-            self._reader.begin(response)
+        response, self._body = self._start()
+        self._reader.begin(response)
         return self
 
     def text_deltas(self) -> Iterator[str]:
@@ -189,7 +196,9 @@ class AsyncStream(_State[ItemT, AnswerT]):
         """Give the stream."""
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Give the connection back at once."""
         await self.close()
 
@@ -197,8 +206,11 @@ class AsyncStream(_State[ItemT, AnswerT]):
         """Complain of a stream that was left open; only its own event loop could close it."""
         body = getattr(self, "_body", None)
         if body is not None and not body.closed:
-            warn(f"{type(self).__name__} was left open: use it in an async with block, or await close().", ResourceWarning, stacklevel=1)
-
+            warn(
+                f"{type(self).__name__} was left open: use it in an async with block, or await close().",
+                ResourceWarning,
+                stacklevel=1,
+            )
 
     async def close(self) -> None:
         """Give the connection back at once; may be called from another task, and more than once."""
@@ -220,7 +232,9 @@ class AsyncStream(_State[ItemT, AnswerT]):
 class AsyncChatStream(AsyncStream[StreamEvent]):
     """A chat answer as typed events; opened by ``async with``."""
 
-    def __init__(self, reader: StreamReader[StreamEvent], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]) -> None:
+    def __init__(
+        self, reader: StreamReader[StreamEvent], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]
+    ) -> None:
         """Prepare; for the client, which sends nothing before ``async with``."""
         super().__init__(reader, None)
         self._start = start
@@ -231,9 +245,8 @@ class AsyncChatStream(AsyncStream[StreamEvent]):
         Raises:
             APIError: It was refused, or no answer came.
         """
-        if self._body is None:
-            response, self._body = await self._start()
-            self._reader.begin(response)
+        response, self._body = await self._start()
+        self._reader.begin(response)
         return self
 
     async def text_deltas(self) -> AsyncIterator[str]:

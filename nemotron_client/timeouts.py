@@ -17,8 +17,8 @@ class Timeout:
 
     Attributes:
         connect: To make a connection.
-        first_event: From sending to the first piece of the answer. A little over the 302 s after which the hosted gateway
-            itself gives up (docs/explanation/protocol.md, "Long requests, 202 and 504").
+        first_event: From sending to the first piece of the answer. A little over the 302 s after which the hosted
+            gateway itself gives up (docs/explanation/protocol.md, "Long requests, 202 and 504").
         idle: Of silence between two pieces of content. A comment or half an event is no content.
         total: For everything: retries, waits and reading included.
     """
@@ -74,7 +74,8 @@ class Patience:
         """
         self._idle = inf if timeout.idle is None else timeout.idle
         first = inf if timeout.first_event is None else timeout.first_event
-        # Never less than a silence would be given: a request that had to queue for its connection began later than `sent`.
+        # Never less than a silence would be given: a request that had to queue for its connection began later than
+        # `sent`.
         self._until = max(sent + first, now + min(first, self._idle))
         self._deadline = inf if deadline is None else deadline
         self._progress = 0

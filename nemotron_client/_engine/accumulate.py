@@ -77,9 +77,9 @@ class _Choice:
     def _call_of(self, delta: messages.ToolCallDelta) -> _Call:
         """Find the call that a delta belongs to, or begin the next one.
 
-        The index decides where there is one. Without it, a new id begins a call, and so does a name when the last call already
-        has one and an id doesn't say otherwise. A new id together with a name begins a call even under a used index, which
-        SGLang sends (sglang#6310).
+        The index decides where there is one. Without it, a new id begins a call, and so does a name when the last call
+        already has one and an id doesn't say otherwise. A new id together with a name begins a call even under a used
+        index, which SGLang sends (sglang#6310).
         """
         name = delta.function.name if delta.function else None
         last = self.calls[-1] if self.calls else None
@@ -209,5 +209,7 @@ class TextAccumulator:
             for index in sorted(self._texts)
         ]
         last = self._last
-        whole = messages.Completion(id=last.id, created=last.created, model=last.model, choices=choices, usage=self._usage)
+        whole = messages.Completion(
+            id=last.id, created=last.created, model=last.model, choices=choices, usage=self._usage
+        )
         return whole.answered_by(self.response)

@@ -1,18 +1,31 @@
 """What passes between a flow and the driver that has the network.
 
-A flow is a conversation with the network, written once: ``reply = yield request`` means "please send this, then carry on".
-The drivers in ``_transport/`` do the sending, the waiting and the timing.
+A flow is a conversation with the network, written once: ``reply = yield request`` means "please send this, then carry
+on". The drivers in ``_transport/`` do the sending, the waiting and the timing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 from nemotron_client.timeouts import Timeout
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 T = TypeVar("T")
+
+
+def is_object(value: object) -> TypeIs[Mapping[str, object]]:
+    """Tell whether a value is what JSON calls an object."""
+    return isinstance(value, Mapping)
+
+
+def is_array(value: object) -> TypeIs[Sequence[object]]:
+    """Tell whether a value is what JSON calls an array, or can become one."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,19 @@ class Response:
     now: float
 
 
-Problem: TypeAlias = Literal["dns", "refused", "connect", "connect timeout", "tls", "proxy", "reset", "read", "timeout", "total", "protocol"]
+Problem: TypeAlias = Literal[
+    "dns",  # before a connection
+    "refused",
+    "connect",
+    "connect timeout",
+    "tls",
+    "proxy",
+    "reset",  # before the headers
+    "read",  # in the body
+    "timeout",
+    "total",
+    "protocol",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Every conversation with a server, written once for both clients: ``reply = yield request``.
 
-Retries, asking for the model's name, and reading the answer are plain Python here; nothing sleeps, sends or looks at a clock.
+Retries, asking for the model's name, and reading the answer are plain Python here; nothing sleeps, sends or looks at a
+clock.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Client:
     config: Config
     shared: Shared
 
+
 def chat(client: Client, call: wire.Call, *, now: float) -> Flow[ChatCompletion]:
     """Get a chat answer.
 
@@ -155,7 +157,7 @@ def send(client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo
             known_as = refusals.request_id(reply.headers)
             shared.notify(ResponseReceived(reply.status, known_as, took, number))
             if reply.status == _ACCEPTED:
-                request, delay = _poll(client, call, request, reply, started, delay)
+                request, delay = _poll(client, call, request, reply, started=started, delay=delay)
                 continue
             if reply.status != _OK:
                 raise refusals.status_failure(request, reply, hosted=client.config.hosted)
@@ -164,7 +166,9 @@ def send(client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo
         except APIError as error:
             attempts.append(Attempt(number, status, _reason(error), took, delay))
             error.attempts = tuple(attempts)
-            error.request_id = error.request_id or (None if isinstance(reply, Failure) else refusals.request_id(reply.headers))
+            error.request_id = error.request_id or (
+                None if isinstance(reply, Failure) else refusals.request_id(reply.headers)
+            )
             wait = retries.delay(error, attempt=number, now=reply.now)
             if wait is None:
                 raise
@@ -197,7 +201,7 @@ def _notice_deprecation(shared: Shared, call: wire.Call, response: Response | Fa
 
 
 def _poll(
-    client: Client, call: wire.Call, request: Request, response: Response, started: float, delay: float
+    client: Client, call: wire.Call, request: Request, response: Response, *, started: float, delay: float
 ) -> tuple[Request, float]:
     """Ask for the result of a request that was put aside (docs/explanation/protocol.md, "Long requests, 202 and 504").
 
@@ -241,7 +245,7 @@ def _served(client: Client, call: wire.Call, now: float) -> Flow[tuple[Model, fl
     found = by_name.get(MODEL) or (own[0] if len(own) == 1 else None)
     if found is None:
         names = ", ".join(by_name) or "none at all"
-        msg = f"{client.config.base_url} offers several models or none ({names}): pass model=... to the client or the call."
+        msg = f"{client.config.base_url} offers several models or none ({names}): pass model=... to say which."
         raise ConfigurationError(msg)
     return found, now
 

@@ -1,7 +1,7 @@
 """The bytes of a streamed answer to the items its reader gets, and to a verdict: whole, or broken and how.
 
-Fed by both clients alike; knows nothing of sockets. A stream is whole when it said ``[DONE]`` or ended, and every choice has its
-finish reason; anything else is an error that keeps what had arrived, never a short answer.
+Fed by both clients alike; knows nothing of sockets. A stream is whole when it said ``[DONE]`` or ended, and every
+choice has its finish reason; anything else is an error that keeps what had arrived, never a short answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing_extensions import TypeVar
 
 from nemotron_client.errors import (
     APIError,
-    InvalidResponseError,
     StreamInterruptedError,
     StreamTimeoutError,
 )
@@ -67,7 +66,8 @@ class StreamReader(Generic[ItemT, AnswerT]):
             secrets: The request's headers, whose secrets are taken out of errors.
             take: An event's JSON to items; raises ValueError if it isn't a chunk.
             finish: The items that end the answer.
-            whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it isn't one.
+            whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it isn't
+                one.
         """
         self.ended = False
         self.error: APIError | None = None
@@ -138,10 +138,11 @@ class StreamReader(Generic[ItemT, AnswerT]):
     def fail(self, failure: Failure) -> None:
         """Take note that the body ended in another way."""
         timed_out = failure.problem in {"timeout", "total"}
-        what = f"nothing more came in time ({failure.detail})" if timed_out else f"the connection was lost ({failure.detail})"
-        self._break(f"The stream began, and then {what}", kind=StreamTimeoutError if timed_out else StreamInterruptedError)
+        what = "nothing more came in time" if timed_out else "the connection was lost"
+        kind = StreamTimeoutError if timed_out else StreamInterruptedError
+        self._break(f"The stream began, and then {what} ({failure.detail})", kind=kind)
         if timed_out and self.error is not None:
-            self.error.hint = "Raise Timeout(idle=..., first_event=..., total=...) if the server may be silent for so long."
+            self.error.hint = "Raise Timeout(first_event=..., idle=..., total=...) if the server may take so long."
 
     def _look(self, data: bytes) -> None:
         # No line of an event stream that means anything begins like this; the content type is not to be trusted.
@@ -187,9 +188,13 @@ class StreamReader(Generic[ItemT, AnswerT]):
     def _refuse(self, data: bytes) -> None:
         refusal = refusals.read(refusals.redact(data, self._secrets))
         code = "" if refusal.code is None else f" (code {refusal.code})"
-        self._break(f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": "), body=refusal.body)
+        self._break(
+            f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": "), body=refusal.body
+        )
 
-    def _break(self, message: str, *, body: object = None, kind: type[StreamInterruptedError] = StreamInterruptedError) -> None:
+    def _break(
+        self, message: str, *, body: object = None, kind: type[StreamInterruptedError] = StreamInterruptedError
+    ) -> None:
         if isinstance(body, bytes):
             body = refusals.redact(body, self._secrets).decode("utf-8", "replace")
         error = kind(

@@ -1,6 +1,7 @@
 """What a server says when it refuses: a body of any shape becomes the right error, with a hint of what to do.
 
-The shapes are listed in docs/explanation/protocol.md, "Error bodies". The content type is no guide; JSON is tried first.
+The shapes are listed in docs/explanation/protocol.md, "Error bodies". The content type is no guide; JSON is tried
+first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from nemotron_client.errors import (
     DegradedError,
     status_error,
 )
+
+from .exchange import is_array, is_object
 
 if TYPE_CHECKING:
     from .exchange import Failure, Problem, Request, Response
@@ -57,21 +60,23 @@ def read(body: bytes) -> Refusal:
         data: object = json.loads(text)
     except (ValueError, RecursionError):
         return Refusal(text, _plain_text(text))
-    if not isinstance(data, Mapping):
+    if not is_object(data):
         return Refusal(data, str(data)[:_LONGEST_TEXT])
     inner = data.get("error")
-    if isinstance(inner, Mapping):
+    if is_object(inner):
         return Refusal(data, _message(inner) or _message(data), _code(inner), _string(inner.get("type")))
-    return Refusal(data, (inner if isinstance(inner, str) else "") or _message(data), _code(data), _string(data.get("type")))
+    return Refusal(
+        data, (inner if isinstance(inner, str) else "") or _message(data), _code(data), _string(data.get("type"))
+    )
 
 
 def is_refusal(data: bytes) -> bool:
     """Tell whether the JSON of a stream event, or of a 200, is an error: nested, flat, or a string."""
     try:
-        value = json.loads(data)
+        value: object = json.loads(data)
     except (ValueError, RecursionError):
         return False
-    if not isinstance(value, Mapping):
+    if not is_object(value):
         return False
     if value.get("error") or value.get("object") == "error":
         return True
@@ -85,26 +90,26 @@ def _plain_text(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
-def _message(data: Mapping[object, object]) -> str:
+def _message(data: Mapping[str, object]) -> str:
     for key in ("message", "detail", "title"):
         value = data.get(key)
         if isinstance(value, str) and value:
             return value
-        if isinstance(value, list) and value:
+        if is_array(value) and value:
             return "; ".join(_validation_problem(each) for each in value)
     return ""
 
 
 def _validation_problem(each: object) -> str:
     # FastAPI's: [{"loc": ["body", "temperature"], "msg": "..."}]
-    if not isinstance(each, Mapping):
+    if not is_object(each):
         return str(each)
     place = each.get("loc")
-    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    where = ".".join(map(str, place)) if is_array(place) else ""
     return f"{where}: {each.get('msg', each)}" if where else str(each.get("msg", each))
 
 
-def _code(data: Mapping[object, object]) -> str | int | None:
+def _code(data: Mapping[str, object]) -> str | int | None:
     code = data.get("code")
     return code if isinstance(code, str | int) and not isinstance(code, bool) else None
 
@@ -131,12 +136,13 @@ def status_failure(request: Request, response: Response, *, hosted: bool) -> API
         error.args = (f"{error.args[0]} The server asks to wait {error.retry_after:g} s.",)
     location = response.headers.get("location")
     if location and response.status in range(300, 400):
-        error.hint = f"The server redirects to {urlsplit(location)._replace(query='').geturl()!r}; give the final address as base_url."
+        target = urlsplit(location)._replace(query="").geturl()
+        error.hint = f"The server redirects to {target!r}; give the final address as base_url."
     return error
 
 
 def refused_inside(request: Request, response: Response, *, hosted: bool) -> APIStatusError | None:
-    """Make the error for a 200 whose body is an error with a status of its own, as routers send it; None if it isn't one."""
+    """Make the error for a 200 whose body is an error, as routers send it; None if it isn't one."""
     if not is_refusal(response.body):
         return None
     refusal = read(redact(response.body, request.headers))
@@ -172,15 +178,27 @@ def _phrase(status: int) -> str:
 
 
 _OVERFLOW_STATUSES = {400, 413, 422}
-# Every wording met (docs/explanation/protocol.md, "Context overflow"): the limit, the prompt, the answer asked for, in tokens.
+# Every wording met (docs/explanation/protocol.md, "Context overflow"): the limit, the prompt, the answer asked for, in
+# tokens.
 _OVERFLOWS = tuple(
     re.compile(wording, re.DOTALL)
     for wording in (
-        r"maximum context length is (?P<limit>\d+) tokens.*?\((?P<prompt>\d+) in the messages, (?P<answer>\d+) in the completion",
-        r"too large: (?P<answer>\d+)\..*?maximum context length is (?P<limit>\d+) tokens and your request has (?P<prompt>\d+)",
-        r"maximum context length is (?P<limit>\d+) tokens.*?(?:contains|has) (?:at least )?(?P<prompt>\d+) input tokens",
-        r"passed (?P<prompt>\d+) input (?:tokens|characters) and requested (?P<answer>\d+) output tokens"
-        r".*?context length is only (?P<limit>\d+)",
+        (
+            r"maximum context length is (?P<limit>\d+) tokens.*?"
+            r"\((?P<prompt>\d+) in the messages, (?P<answer>\d+) in the completion"
+        ),
+        (
+            r"too large: (?P<answer>\d+)\..*?maximum context length is (?P<limit>\d+) tokens "
+            r"and your request has (?P<prompt>\d+)"
+        ),
+        (
+            r"maximum context length is (?P<limit>\d+) tokens.*?"
+            r"(?:contains|has) (?:at least )?(?P<prompt>\d+) input tokens"
+        ),
+        (
+            r"passed (?P<prompt>\d+) input (?:tokens|characters) and requested (?P<answer>\d+) output tokens"
+            r".*?context length is only (?P<limit>\d+)"
+        ),
         r"maximum context length is (?P<limit>\d+)",
         r"decoder prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<limit>\d+)",
         r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<limit>\d+) tokens",
@@ -219,19 +237,19 @@ def _hint(status: int, message: str, *, hosted: bool) -> str | None:
 
 
 _HINTS = {
-    401: "Check the key: NVIDIA_API_KEY or api_key=..., beginning with nvapi-. https://build.nvidia.com makes a new one.",
-    402: "The account's credits are used up or have expired; see https://build.nvidia.com, or use a server of your own.",
-    403: "The key was read but may not be used here: wrong kind of key, missing scope, or a model that the account was not granted.",
+    401: "Check the key: NVIDIA_API_KEY or api_key=..., beginning with nvapi-. Get one at https://build.nvidia.com.",
+    402: "The account's credits are used up or expired: see https://build.nvidia.com, or use a server of your own.",
+    403: "The key was read but may not be used here: wrong kind or scope, or a model not granted to the account.",
     410: "The model is gone for good. client.models.list() shows what there is.",
     429: "Send fewer requests at once, or allow a longer wait: RetryPolicy(rate_limit_wait=...).",
     503: "The model is offline or overloaded; client.server.ready() tells when it is back.",
-    504: "The gateway gave up waiting. Ask for a shorter answer, or stream; it is not sent again by itself, since it may have run.",
+    504: "The gateway gave up waiting. Ask for less, or stream; it may have run, so it is not sent again by itself.",
 }
 
 
 def _hint_not_found(message: str, *, hosted: bool) -> str:
     if "Not found for account" in message or "in account" in message:
-        return "The model exists, but this account may not use it: open its page at https://build.nvidia.com and accept its terms."
+        return "The model exists, but not for this account: accept its terms on its page at https://build.nvidia.com."
     if "model" in message.lower() and "page not found" not in message:
         return "The server has no model of that name. client.models.list() shows what there is."
     if hosted:
@@ -244,14 +262,30 @@ _PROBLEMS: dict[Problem, tuple[str, str, bool]] = {
     "dns": ("the host name could not be found", "Check base_url for a typing mistake, and the network or VPN.", True),
     "refused": ("nothing listens there", "Check that the server runs, and the port in base_url.", True),
     "connect": ("no connection could be made", "Check base_url, the network and any firewall.", True),
-    "connect timeout": ("no connection in time", "Check base_url and any firewall, or raise Timeout(connect=...).", True),
+    "connect timeout": (
+        "no connection in time",
+        "Check base_url and any firewall, or raise Timeout(connect=...).",
+        True,
+    ),
     "tls": ("TLS failed", "If a proxy or a CA of your own is in between, pass verify=<path of its CA bundle>.", False),
     "proxy": ("the proxy failed", "Check proxy=... and HTTPS_PROXY.", True),
-    "reset": ("the connection was closed before an answer came", "If this goes on, the server or a proxy is failing.", True),
-    "read": ("the connection was closed in the middle of the answer", "It is not sent again by itself, since it did run.", False),
+    "reset": (
+        "the connection was closed before an answer came",
+        "If this goes on, the server or a proxy is failing.",
+        True,
+    ),
+    "read": (
+        "the connection was closed in the middle of the answer",
+        "It is not sent again by itself, since it did run.",
+        False,
+    ),
     "timeout": ("no answer in time", "Raise Timeout(first_event=..., idle=...), or stream a long answer.", False),
     "total": ("not done in time", "Raise timeout=..., which covers retries and waits too.", False),
-    "protocol": ("what came is not HTTP as it should be", "Check that base_url leads to an API, with the right scheme.", False),
+    "protocol": (
+        "that is not HTTP as it should be",
+        "Check that base_url leads to an API, with the right scheme.",
+        False,
+    ),
 }
 
 

@@ -108,7 +108,9 @@ def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Read
         pause = min(max(pause * 1.5, _FIRST_PAUSE), _LONGEST_PAUSE)
         if now + pause > deadline:
             msg = f"{client.config.base_url} was not ready within {timeout:g} s. It last said: {state.detail}"
-            raise APITimeoutError(msg, hint="Loading a large model takes minutes; see the server's own log, or wait longer.")
+            raise APITimeoutError(
+                msg, hint="Loading a large model takes minutes; see the server's own log, or wait longer."
+            )
 
 
 def live(client: Client, *, now: float) -> Flow[bool]:

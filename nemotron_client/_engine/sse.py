@@ -1,7 +1,8 @@
 """Server-sent events, to the letter of the WHATWG specification ("9.2.6 Interpreting an event stream").
 
-One deviation: what an unfinished stream leaves behind is not thrown away but handed to the caller, who knows whether it is whole.
-The decoder is fed bytes and does no reading itself; any split of the same bytes gives the same events, in linear time.
+One deviation: what an unfinished stream leaves behind is not thrown away but handed to the caller, who knows whether
+it is whole. The decoder is fed bytes and does no reading itself; any split of the same bytes gives the same events, in
+linear time.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class SSEDecoder:
         return tail
 
     def _lines(self, data: bytes) -> list[SSEEvent]:
-        events = []
+        events: list[SSEEvent] = []
         lines = data.splitlines(keepends=True)  # for bytes: at CR, LF and CRLF only, as the specification says
         self._after_cr = lines[-1].endswith(b"\r")
         unfinished = b"" if lines[-1].endswith((b"\n", b"\r")) else lines.pop()

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
-from nemotron_client.config import VERSION, Config, Secret, bad_header, merge_retry
+from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
 from nemotron_client.errors import InvalidRequestError, InvalidResponseError
 from nemotron_client.messages import AssistantMessage, Message
 from nemotron_client.options import ChatParameters, Prompt, TextBody, call_options, check
 from nemotron_client.timeouts import Timeout
 
-from .exchange import Request
+from .exchange import Request, is_array, is_object
 
 if TYPE_CHECKING:
     from nemotron_client.retry import RetryPolicy
@@ -66,7 +66,9 @@ class Call:
         )
 
 
-def chat_call(config: Config, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool) -> Call:
+def chat_call(
+    config: Config, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool
+) -> Call:
     """Check a chat call and write its body.
 
     Args:
@@ -84,7 +86,7 @@ def chat_call(config: Config, messages: str | Sequence[Message], options: Mappin
 
 
 def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, stream: bool) -> Call:
-    """Check a call of the text completions route and write its body; arguments and errors are as for :func:`chat_call`."""
+    """Check a call of the text completions route and write its body; as :func:`chat_call`."""
     return _post(config, "/completions", check({"prompt": prompt, **options}, TextBody), options, stream=stream)
 
 
@@ -125,14 +127,14 @@ def _post(config: Config, path: str, body: dict[str, object], options: Mapping[s
 
 
 def _headers(config: Config, extra: Mapping[str, str] | None, accept: str) -> dict[str, str]:
-    headers = {"accept": accept, "content-type": "application/json", "user-agent": f"nemotron-client/{VERSION}"}
+    headers = {"accept": accept, "content-type": "application/json", "user-agent": f"nemotron-client/{__version__}"}
     if config.api_key is not None:
         headers["authorization"] = Secret(f"Bearer {config.api_key}")
     headers.update({name.lower(): value for name, value in config.headers.items()})
     if extra:
         bad = bad_header(extra)
         if bad is not None:
-            msg = f"extra_headers[{bad!r}] can't be sent: a name is letters, digits and dashes, a value is printable ASCII."
+            msg = f"extra_headers[{bad!r}] can't be sent: use letters, digits, dashes; printable ASCII in the value."
             raise InvalidRequestError(msg, parameter="extra_headers")
         headers.update({name.lower(): Secret(value) for name, value in extra.items()})
     return headers
@@ -146,7 +148,7 @@ def wire_messages(messages: object) -> list[dict[str, object]]:
     """
     if isinstance(messages, str) and messages:
         return [{"role": "user", "content": messages}]
-    if not isinstance(messages, Sequence) or isinstance(messages, bytes):
+    if not isinstance(messages, str) and not is_array(messages):
         msg = f"messages is a {type(messages).__name__}: give a string or a list of messages."
         raise InvalidRequestError(msg, parameter="messages")
     if not messages:
@@ -160,7 +162,7 @@ def _wire_message(message: object, place: str) -> dict[str, object]:
         return _wire_answer(message)
     if isinstance(message, BaseModel):
         return message.model_dump(mode="json", exclude_none=True)
-    if not isinstance(message, Mapping):
+    if not is_object(message):
         msg = f"{place} is a {type(message).__name__}: give a dict or one of the message classes."
         raise InvalidRequestError(msg, parameter=place)
     role = message.get("role")
@@ -200,9 +202,9 @@ def _encode(value: object) -> bytes:
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, Mapping):
+    if is_object(value):
         return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+    if is_array(value):
         return list(value)
     msg = f"a {type(value).__name__} has no form there"
     raise TypeError(msg)
@@ -210,12 +212,12 @@ def _plain(value: object) -> object:
 
 def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] | None:
     """Find the innermost value that JSON can't hold, and say why."""
-    if depth > 100:  # noqa: PLR2004 - a cycle, or as good as one
+    if depth > 100:  # a cycle, or as good as one
         return place.partition(".")[0].partition("[")[0], "it is nested without end"
     children: list[tuple[str, object]] = []
-    if isinstance(value, Mapping):
+    if is_object(value):
         children = [(f"{place}.{key}" if place else str(key), child) for key, child in value.items()]
-    elif isinstance(value, list | tuple):
+    elif is_array(value):
         children = [(f"{place}[{index}]", child) for index, child in enumerate(value)]
     for where, child in children:
         found = _unencodable(child, where, depth + 1)
@@ -231,14 +233,16 @@ def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] |
 
 
 # What may not be dropped from an answer to make it readable: without it the answer would be another one.
-_ESSENTIAL = frozenset({"choices", "message", "delta", "content", "text", "tool_calls", "function", "name", "arguments"})
+_ESSENTIAL = frozenset(
+    {"choices", "message", "delta", "content", "text", "tool_calls", "function", "name", "arguments"}
+)
 
 
 def parse(model: type[M], body: bytes) -> M:
     """Read JSON leniently.
 
-    Nulls in the wrong place and broken side information (``created``, ``usage``, ...) are dropped, arguments that came as an object
-    become text again; a broken essential is an error.
+    Nulls in the wrong place and broken side information (``created``, ``usage``, ...) are dropped, arguments that came
+    as an object become text again; a broken essential is an error.
 
     Args:
         model: What it should be.
@@ -253,7 +257,7 @@ def parse(model: type[M], body: bytes) -> M:
         problems = error.errors(include_url=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
             raise ValueError(problems[0]["msg"]) from None
-        data: object = json.loads(body)
+        data: JsonValue = json.loads(body)
         for problem in problems:
             _mend(data, problem["loc"])
     try:
@@ -264,28 +268,31 @@ def parse(model: type[M], body: bytes) -> M:
         raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
 
 
-def _mend(data: object, place: tuple[int | str, ...]) -> None:
+def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
+    """Drop or convert what was wrong at a place, if the answer stays the same answer without it."""
     for step in place[:-1]:
-        if isinstance(data, dict) and step in data:
-            data = data[step]
+        if isinstance(data, dict) and isinstance(step, str):
+            data = data.get(step)
         elif isinstance(data, list) and isinstance(step, int):
             data = data[step]
     key = place[-1] if place else ""
-    if not isinstance(data, dict) or key not in data:
+    if not isinstance(data, dict) or not isinstance(key, str) or key not in data:
         return
-    if data[key] is None or key not in _ESSENTIAL:
+    value = data[key]
+    if value is None or key not in _ESSENTIAL:
         del data[key]
-    elif key == "arguments" and isinstance(data[key], dict | list):
-        data[key] = json.dumps(data[key], ensure_ascii=False)
+    elif key == "arguments" and isinstance(value, dict | list):
+        data[key] = json.dumps(value, ensure_ascii=False)
 
 
 def not_expected(body: bytes, why: str) -> InvalidResponseError:
     """Say that a 200 isn't what was asked for, showing its start."""
     text = body.decode("utf-8", "replace").strip()
     if not text:
-        message, hint = "The server said 200 with an empty body.", "This is an outage of the server or a proxy; try again later."
+        message, hint = "The server said 200 with an empty body.", "The server or a proxy is failing; try again later."
     elif text.startswith("<"):
-        message, hint = "The server said 200 with an HTML page.", "base_url leads to a web site or a proxy's login page, not to the API."
+        message = "The server said 200 with an HTML page."
+        hint = "base_url leads to a web site or a proxy's login page, not to the API."
     else:
         message, hint = f"The server said 200, but its answer is not {why}.", None
     start = text if len(text) <= _LONGEST_START else f"{text[:_LONGEST_START]}..."

@@ -189,7 +189,7 @@ class Blocking:
             return failure
         headers = read_headers(response)
         body = Body(response, exits, request, sent)
-        if request.expect == "stream" and response.status_code == 200:  # noqa: PLR2004 - HTTP's "OK"
+        if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())
         try:

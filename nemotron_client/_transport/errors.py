@@ -40,17 +40,19 @@ def to_failure(error: Exception, *, sent: float, now: float, deadline: float | N
     Returns:
         The failure, or None if this is no exception of an HTTP library's.
     """
-    problem = next((_BY_NAME[c.__name__] for c in type(error).__mro__ if c.__name__ in _BY_NAME), None)
-    if problem is None:
+    known: list[Problem] = [_BY_NAME[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _BY_NAME]
+    if not known:
         return None
     causes = tuple(_causes(error))
+    problem = known[0]
     if problem == "connect":
         problem = _why_no_connection(causes)
     elif problem == "reset" and answering:
         problem = "read"
-    elif problem in {"timeout", "connect timeout"} and deadline is not None and now >= deadline:
+    elif problem.endswith("timeout") and deadline is not None and now >= deadline:
         problem = "total"
-    # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All connection attempts failed".
+    # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All connection attempts
+    # failed".
     detail = next((str(each) for each in reversed(causes) if isinstance(each, OSError) and str(each)), str(error))
     return Failure(problem, detail or type(error).__name__, sent, now)
 
@@ -67,9 +69,9 @@ def _why_no_connection(causes: tuple[BaseException, ...]) -> Problem:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     yield error
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _causes(each)
+    several: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # of an ExceptionGroup
+    for each in several:
+        yield from _causes(each)
     inner = error.__cause__ or error.__context__
     if inner is not None:
         yield from _causes(inner)

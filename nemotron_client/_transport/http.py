@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl  # noqa: TC003 - in a public signature
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -113,28 +113,30 @@ class AsyncHTTPClient(Protocol):
 
 Verify: TypeAlias = bool | str | ssl.SSLContext
 
-# A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for it).
+# A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for
+# it).
 _MOST_CONNECTIONS, _MOST_IDLE = 1000, 100
-# Under the 5 s after which uvicorn, and with it vLLM and NIM, closes an idle connection, so that none is used while it closes.
+# Under the 5 s after which uvicorn, and with it vLLM and NIM, closes an idle connection, so that none is used while it
+# closes.
 _IDLE_SECONDS = 4.5
 
 
 def make_client(proxy: str | None, verify: Verify) -> HTTPClient:
     """Make the HTTP client that is used when the caller brings none."""
-    import httpx2  # noqa: PLC0415 - takes as long to import as all the rest; who only counts tokens or tests doesn't need it
+    import httpx2  # takes as long to import as all the rest; who only counts tokens or tests doesn't need it
 
     return httpx2.Client(proxy=proxy, verify=_context(verify), limits=_limits())
 
 
 def make_async_client(proxy: str | None, verify: Verify) -> AsyncHTTPClient:
     """Make the asynchronous HTTP client that is used when the caller brings none."""
-    import httpx2  # noqa: PLC0415 - as above
+    import httpx2
 
     return httpx2.AsyncClient(proxy=proxy, verify=_context(verify), limits=_limits())
 
 
 def _limits() -> httpx2.Limits:
-    import httpx2  # noqa: PLC0415 - as above
+    import httpx2
 
     return httpx2.Limits(
         max_connections=_MOST_CONNECTIONS, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS

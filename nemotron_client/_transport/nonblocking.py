@@ -195,7 +195,7 @@ class Nonblocking:
             return failure
         headers = read_headers(response)
         body = AsyncBody(response, exits, request, sent)
-        if request.expect == "stream" and response.status_code == 200:  # noqa: PLR2004 - HTTP's "OK"
+        if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())
         try:
@@ -215,7 +215,9 @@ class Nonblocking:
         loop = current_token()
         if self._made is None or self._loop != loop:
             if self._made is not None and _is_running(self._loop):
-                msg = "An AsyncNemotron belongs to one running event loop at a time, and another one is using this. Make one for each."
+                msg = (
+                    "This AsyncNemotron belongs to another event loop, which is still running. Make one for each loop."
+                )
                 raise ConfigurationError(msg)
             # The connections of a loop that has ended can't be used nor closed any more.
             self._made, self._loop = make_async_client(self._proxy, self._verify), loop

@@ -1,8 +1,8 @@
 """One thread a process that ends reads which have waited too long, by shutting their socket down.
 
-An HTTP client fixes its read timeout when a body begins and starts it anew with every byte, so that a server which sends a
-comment now and then is never cut (httpcore's ``_receive_response_body``). Here a reader only writes down by when the next piece
-of content must have come, which costs nothing to speak of; this thread looks at it.
+An HTTP client fixes its read timeout when a body begins and starts it anew with every byte, so that a server which
+sends a comment now and then is never cut (httpcore's ``_receive_response_body``). Here a reader only writes down by
+when the next piece of content must have come, which costs nothing to speak of; this thread looks at it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from math import inf
 from threading import Condition, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nemotron_client._engine.exchange import Failure
 from nemotron_client.timeouts import Patience
@@ -27,27 +27,32 @@ if TYPE_CHECKING:
     from nemotron_client._engine.exchange import Request
 
 _LINGER = 5.0  # seconds that the thread stays for the next stream
-# After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should wait for it.
+# After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should
+# wait for it.
 _DRAIN = 0.25
+
+
+class _Socket(Protocol):
+    def shutdown(self, how: int, /) -> None: ...
 
 
 class Watch:
     """One open body.
 
     Attributes:
-        deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while the caller
-            is busy with what it got.
+        deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while
+            the caller is busy with what it got.
         fired: Whether the watchdog has ended it.
     """
 
     __slots__ = ("_socket", "deadline", "fired", "patience")
 
-    def __init__(self, patience: float, sock: Any) -> None:
+    def __init__(self, patience: float, sock: _Socket | None) -> None:
         """Prepare.
 
         Args:
             patience: The shortest limit that this body may come to have, in seconds.
-            sock: What has a socket's ``shutdown``.
+            sock: What has a socket's ``shutdown``; None where no socket is involved.
         """
         self.deadline = inf
         self.fired = False
@@ -56,10 +61,12 @@ class Watch:
 
     def shut_down(self) -> None:
         """End the read in progress; whoever reads gets an end of file."""
-        # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
-        shutdown = socket.socket.shutdown if isinstance(self._socket, ssl.SSLSocket) else type(self._socket).shutdown
         with suppress(OSError):
-            shutdown(self._socket, socket.SHUT_RDWR)
+            if isinstance(self._socket, ssl.SSLSocket):
+                # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            elif self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Watchdog:
@@ -128,7 +135,8 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=WATCHDOG.reset)  # Windows has no fork
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=WATCHDOG.reset)
 
 
 class Guard:
@@ -139,7 +147,8 @@ class Guard:
 
         Args:
             extensions: The response's; ``network_stream`` is httpcore's, and missing where no socket is involved.
-            http_version: Other streams of an HTTP/2 connection share its socket; there the HTTP client's own timeout must do.
+            http_version: Other streams of an HTTP/2 connection share its socket; there the HTTP client's own timeout
+                must do.
             request: What was asked, with its limits.
             sent: When.
         """

@@ -1,0 +1,107 @@
+"""A server that costs a client as little as can be, in a process of its own, whose CPU time is so nobody else's.
+
+What it answers is written in the prompt, since every client passes that on: "{n} chunks" is a stream of so many, each a TCP
+write of its own; "{n} paced chunks" waits a millisecond between them, so that each is a read of its own too, as with a real
+model; "{n} failures" are that many 500s, in turn with one 200.
+"""
+
+import asyncio
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import PIPE, Popen
+
+MODEL = "mistralai/mistral-nemotron"
+
+_STREAM = re.compile(rb"(\d+)( paced)? chunks")
+_FAILURES = re.compile(rb"(\d+) failures")
+# As vLLM 0.32 writes them (docs/explanation/protocol.md).
+_HEAD = b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion.chunk","created":1767225600,"model":"mistralai/mistral-nemotron",'
+_ROLE = b'"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}'
+_TEXT = b'"choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}'
+_STOP = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}]}'
+_ANSWER = (
+    b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion","created":1767225600,"model":"mistralai/mistral-nemotron",'
+    b'"choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?","refusal":null,'
+    b'"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"stop",'
+    b'"stop_reason":null,"token_ids":null}],"service_tier":null,"system_fingerprint":null,'
+    b'"usage":{"prompt_tokens":7,"total_tokens":16,"completion_tokens":9,"prompt_tokens_details":null},"prompt_logprobs":null}'
+)
+_MODELS = b'{"object":"list","data":[{"id":"mistralai/mistral-nemotron","object":"model","created":1767225600,"owned_by":"vllm"}]}'
+_ERROR = b'{"error":{"message":"busy","type":"InternalServerError","param":null,"code":500}}'
+
+
+def _piece(event: bytes) -> bytes:
+    data = b"data: " + event + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_FIRST, _MIDDLE, _LAST = _piece(_HEAD + _ROLE), _piece(_HEAD + _TEXT), _piece(_HEAD + _STOP)
+_END = _piece(b"[DONE]") + b"0\r\n\r\n"
+
+
+class _Server:
+    def __init__(self) -> None:
+        self._failed = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Otherwise a chunk may wait 40 ms for the client to acknowledge the one before.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = re.search(rb"\r\ncontent-length: *(\d+)", head)
+                await self._answer(await reader.readexactly(int(length[1]) if length else 0), writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def _answer(self, body: bytes, writer: asyncio.StreamWriter) -> None:
+        stream, failures = _STREAM.search(body), _FAILURES.search(body)
+        if stream is not None:
+            await _stream(int(stream[1]), writer, paced=bool(stream[2]))
+        elif failures is not None and self._failed < int(failures[1]):
+            self._failed += 1
+            _whole(b"500 Internal Server Error", _ERROR, writer)
+        else:
+            self._failed = 0
+            _whole(b"200 OK", _ANSWER if body else _MODELS, writer)
+
+
+def _whole(status: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+async def _stream(chunks: int, writer: asyncio.StreamWriter, *, paced: bool) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    writer.write(_FIRST)
+    for _ in range(chunks - 2):
+        if paced:
+            await asyncio.sleep(0.001)
+        writer.write(_MIDDLE)
+        await writer.drain()
+    writer.write(_LAST)
+    writer.write(_END)
+
+
+async def _main() -> None:
+    server = await asyncio.start_server(_Server().serve, "127.0.0.1", backlog=2048)
+    async with server:
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.read)  # until whoever started this goes away
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Run the server and give its base URL."""
+    with Popen([sys.executable, "-m", "benchmarks.server"], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
