@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self, Unpack, overload
 from ._engine import flows, reader, server, wire
 from ._transport.blocking import Blocking
 from ._transport.observe import observer
-from .config import UNCHANGED, resolve
+from .config import UNCHANGED, hidden, resolve
 from .errors import ConfigurationError
 from .messages import (
     ChatCompletion,
@@ -87,11 +87,12 @@ class Nemotron:
         Raises:
             ConfigurationError: Something is missing or can't be.
         """
+        environment, api_key, headers = hidden(os.environ, api_key, headers)
         if http_client is not None and (proxy is not None or verify is not True):
             msg = "Give proxy and verify to the http_client itself: it is used as it is."
             raise ConfigurationError(msg)
         config = resolve(
-            os.environ,
+            environment,
             api_key=api_key,
             base_url=base_url,
             model=model,
@@ -154,6 +155,8 @@ class Nemotron:
 
     def __repr__(self) -> str:
         """Show where it talks to, and no key."""
+        if not hasattr(self, "_client"):  # as in the traceback of the error that kept it from being made
+            return f"{type(self).__name__}()"
         config = self._client.config
         return f"{type(self).__name__}(base_url={config.base_url!r}, model={config.model!r})"
 

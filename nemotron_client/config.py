@@ -80,6 +80,17 @@ class Config:
         )
 
 
+def hidden(
+    environment: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None
+) -> tuple[dict[str, str], Secret | None, dict[str, str]]:
+    """Return what a client is made of in a form that a traceback with its locals shows no secret of."""
+    read = {name: environment[name] for name in ("NVIDIA_API_KEY", "NVIDIA_BASE_URL") if name in environment}
+    if "NVIDIA_API_KEY" in read:
+        read["NVIDIA_API_KEY"] = Secret(read["NVIDIA_API_KEY"])
+    secrets: dict[str, str] = {name: Secret(value) for name, value in (headers or {}).items()}
+    return read, None if api_key is None else Secret(api_key), secrets
+
+
 def resolve(
     environment: Mapping[str, str],
     *,
@@ -109,7 +120,7 @@ def resolve(
         ConfigurationError: Something is missing or can't be; nothing in it shows a key.
     """
     from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
-    where = base_url or environment.get("NVIDIA_BASE_URL") or HOSTED
+    where = (base_url or environment.get("NVIDIA_BASE_URL") or HOSTED).strip()
     url = _address(where)
     host = (url.hostname or "").rstrip(".")
     hosted = host == "nvidia.com" or host.endswith(".nvidia.com")
@@ -128,7 +139,7 @@ def resolve(
             'for a server of your own pass base_url="http://localhost:8000/v1".'
         )
         raise ConfigurationError(msg)
-    given = dict(headers or {})
+    given: dict[str, str] = {name: Secret(value) for name, value in (headers or {}).items()}
     bad = bad_header(given)
     if bad is not None:
         msg = f"headers[{bad!r}] can't be sent: a name is letters, digits and dashes, a value is printable ASCII."
@@ -139,7 +150,7 @@ def resolve(
         model=model or (MODEL if hosted else None),
         timeout=Timeout.of(timeout),
         retry=merge_retry(RetryPolicy(), max_retries, retry),
-        headers={name: Secret(value) for name, value in given.items()},
+        headers=given,
         hosted=hosted,
     )
 
@@ -172,17 +183,18 @@ def bad_header(headers: Mapping[str, str]) -> str | None:
 
 
 def _address(where: str) -> SplitResult:
+    if "@" in where:  # looked for before anything is shown
+        msg = "base_url holds a user name or password. Pass a key as api_key=..., or other credentials as headers=...."
+        raise ConfigurationError(msg)
+    shown = where.partition("?")[0]  # the rest may be a key
     try:
         url = urlsplit(where)
         _ = url.port
     except ValueError as error:
-        msg = f"base_url={where!r} is no URL: {error}."
+        msg = f"base_url={shown!r} is no URL: {error}."
         raise ConfigurationError(msg) from None
-    if url.username is not None or url.password is not None:
-        msg = "base_url holds a user name or password. Pass a key as api_key=..., or other credentials as headers=...."
-        raise ConfigurationError(msg)
     if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
-        msg = f"base_url={where!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
+        msg = f"base_url={shown!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
         raise ConfigurationError(msg)
     if url.path.rstrip("/").endswith("/completions"):
         msg = f"base_url={where!r} is the address of one route: give it up to /v1."
@@ -195,17 +207,19 @@ def _is_private(host: str) -> bool:
     try:
         address = ip_address(host)
     except ValueError:
-        return "." not in host or host.endswith(_PRIVATE_SUFFIXES)
+        if "." not in host:
+            return not host.isdigit() and not host.startswith("0x")  # these are other ways to write an IPv4 address
+        return host.endswith(_PRIVATE_SUFFIXES)
     return address.is_private or address.is_loopback or address.is_link_local
 
 
 def _clean_key(key: str | None, source: str) -> Secret | None:
     if key is None or not key.strip():
         return None
-    key = key.strip()
+    key = Secret(key.strip())
     if not key.isascii() or not key.isprintable() or " " in key:
         msg = (
             f"{source} holds a character that no key has (a space, a line break, or one outside ASCII). Copy it again."
         )
         raise ConfigurationError(msg)
-    return Secret(key)
+    return key

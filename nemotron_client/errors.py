@@ -211,7 +211,7 @@ class BadRequestError(APIStatusError):
 
 
 class ContextLengthExceededError(ContextOverflowError, BadRequestError):
-    """400: the server says that the prompt, or prompt and answer, don't fit its window."""
+    """400, sometimes 500: the server says that the prompt, or prompt and answer, don't fit its window."""
 
 
 class AuthenticationError(APIStatusError):

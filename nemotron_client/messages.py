@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, Self, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
@@ -106,8 +107,8 @@ class Usage(_Wire):
 class TopLogprob(_Wire):
     """A token that could have been chosen."""
 
-    token: str
-    logprob: float
+    token: str = ""
+    logprob: float = Field(default=-inf, description="Some servers send null for minus infinity.")
     bytes: list[int] | None = None
 
 
@@ -176,13 +177,13 @@ def _is_cut_off(call: ToolCall) -> bool:
     # vLLM says finish_reason "tool_calls" for a call that max_tokens cut, its arguments ending in the middle
     # (docs/explanation/protocol.md, "Tool calls in streams").
     text = call.function.arguments
-    if not text or text.rstrip().endswith("}"):
+    if not text:
         return False
     try:
-        from_json(text, allow_partial=True)
-    except ValueError:
-        return False  # malformed, which is another matter
-    return True
+        from_json(text)
+    except ValueError as error:
+        return str(error).startswith("EOF")  # anything else is malformed, which is another matter
+    return False
 
 
 class ChatCompletion(_Answer):

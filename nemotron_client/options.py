@@ -13,8 +13,9 @@ from functools import cache
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, GetPydanticSchema, InstanceOf, TypeAdapter, ValidationError, with_config
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import is_instance_schema
 from typing_extensions import TypedDict
 
 from .errors import InvalidRequestError
@@ -52,6 +53,10 @@ _ToolChoice = Annotated[
     Literal["auto", "none", "required"] | Json,
     Field(description='"auto", "none", "required" or {"type": "function", "function": {"name": ...}}'),
 ]
+# Not InstanceOf: that looks inside too, at types that only tenacity has, which is imported when a strategy is given.
+_Policy = Annotated[
+    RetryPolicy, GetPydanticSchema(lambda kind, _: is_instance_schema(kind)), Field(description="a RetryPolicy")
+]
 
 
 class StreamOptions(TypedDict, total=False):
@@ -69,7 +74,7 @@ class CallOptions(TypedDict, total=False):
         Annotated[InstanceOf[Timeout] | float, Field(description="seconds, a Timeout, or None for no limit")] | None
     )
     max_retries: _Natural | None
-    retry: Annotated[InstanceOf[RetryPolicy], Field(description="a RetryPolicy")] | None
+    retry: _Policy | None
     extra_headers: Annotated[Mapping[str, str], Field(description="a mapping of names to strings")] | None
     extra_body: _Object | None
 
@@ -244,7 +249,6 @@ def check(options: Json, parameters: _Parameters) -> dict[str, object]:
 
 def _refusal(error: ValidationError, given: Json, parameters: _Parameters) -> InvalidRequestError:
     name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
-    value = given.get(name)
     known = get_type_hints(parameters, include_extras=True)
     if name not in known:
         close = get_close_matches(name, [*known, *_CALL_OPTIONS], n=1)
@@ -252,9 +256,8 @@ def _refusal(error: ValidationError, given: Json, parameters: _Parameters) -> In
             f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
         )
         return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
-    return InvalidRequestError(
-        f"{name}={_short(value)} is not possible: give {_accepted(known[name])}.", parameter=name
-    )
+    shown = "..." if name == "extra_headers" else _short(given.get(name))  # a header may hold a key
+    return InvalidRequestError(f"{name}={shown} is not possible: give {_accepted(known[name])}.", parameter=name)
 
 
 def _accepted(hint: object) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from .errors import APIConnectionError, APIError, APIStatusError, ConfigurationError, DegradedError, RateLimitError
+from .errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    ConfigurationError,
+    ContextOverflowError,
+    DegradedError,
+    RateLimitError,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -112,7 +120,7 @@ class Retries:
         left = self._policy.rate_limit_wait - (now - self._limited_since)
         if left <= 0 or error.should_retry is False:
             return None
-        grown = min(_FIRST_LIMIT_WAIT * 2.0 ** (self._limits - 1), _LONGEST_LIMIT_WAIT)
+        grown = min(_FIRST_LIMIT_WAIT * 2.0 ** min(self._limits - 1, 9), _LONGEST_LIMIT_WAIT)
         wait = self._wait(error, attempt, now, grown)
         if error.retry_after is None:
             return min(wait, left)  # the last try is made at the very end, not given away
@@ -125,7 +133,7 @@ class Retries:
         asked = (error.retry_after if isinstance(error, APIStatusError) else None) or 0.0
         if asked > _LONGEST_ASKED:
             return None
-        grown = min(_FIRST_OUTAGE_WAIT * 2.0 ** (self._outages - 1), _LONGEST_OUTAGE_WAIT)
+        grown = min(_FIRST_OUTAGE_WAIT * 2.0 ** min(self._outages - 1, 9), _LONGEST_OUTAGE_WAIT)
         return max(asked, self._wait(error, attempt, now, grown))
 
     def _wait(self, error: APIError, attempt: int, now: float, grown: float) -> float:
@@ -152,6 +160,8 @@ def is_outage(error: APIError) -> bool:
     if isinstance(error, APIStatusError):
         if error.should_retry is not None:
             return error.should_retry
+        if isinstance(error, ContextOverflowError):
+            return False  # some servers say 500 there
         return isinstance(error, DegradedError) or error.status_code in _OUTAGES
     return isinstance(error, APIConnectionError) and error.may_pass
 

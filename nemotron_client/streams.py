@@ -12,7 +12,6 @@ from warnings import warn
 
 from typing_extensions import TypeVar
 
-from ._engine.exchange import Failure
 from .errors import ConfigurationError
 from .events import StreamEvent, TextDelta
 from .messages import ChatCompletion, Completion, ResponseInfo
@@ -39,14 +38,6 @@ class _State(Generic[ItemT, AnswerT]):
         self._reader = reader
         self._items: deque[ItemT] = deque()
 
-    def _take(self, piece: bytes | Failure | None) -> None:
-        if isinstance(piece, bytes):
-            self._items.extend(self._reader.feed(piece))
-        elif piece is None:
-            self._items.extend(self._reader.close())
-        else:
-            self._reader.fail(piece)
-
     @property
     def response(self) -> ResponseInfo:
         """Request id, headers, attempts and elapsed time up to the headers."""
@@ -67,7 +58,7 @@ class Stream(_State[ItemT, AnswerT]):
         self._body = body
 
     def __iter__(self) -> Iterator[ItemT]:
-        """Iterate once over what arrives."""
+        """Iterate once over what arrives; as :meth:`__next__`."""
         return self
 
     def __next__(self) -> ItemT:
@@ -77,13 +68,14 @@ class Stream(_State[ItemT, AnswerT]):
             StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
             InvalidResponseError: It is no event stream at all.
         """
-        items, reader = self._items, self._reader
+        items, reader, body = self._items, self._reader, self._body
         while not items:
-            body = self._opened()
+            if body is None:
+                raise ConfigurationError(_NOT_OPEN)
             if reader.ended:
                 self._end(body)
                 raise reader.error or StopIteration
-            self._take(body.read(reader.progress))
+            items.extend(reader.feed(body.read(reader.progress)))
         return items.popleft()
 
     def __enter__(self) -> Self:
@@ -111,11 +103,6 @@ class Stream(_State[ItemT, AnswerT]):
         """Give the connection back at once; may be called from another thread, and more than once."""
         if self._body is not None:
             self._body.close()
-
-    def _opened(self) -> Body:
-        if self._body is None:
-            raise ConfigurationError(_NOT_OPEN)
-        return self._body
 
     def _end(self, body: Body) -> None:
         if self._reader.error is None:
@@ -183,13 +170,14 @@ class AsyncStream(_State[ItemT, AnswerT]):
             StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
             InvalidResponseError: It is no event stream at all.
         """
-        items, reader = self._items, self._reader
+        items, reader, body = self._items, self._reader, self._body
         while not items:
-            body = self._opened()
+            if body is None:
+                raise ConfigurationError(_NOT_OPEN)
             if reader.ended:
                 await self._end(body)
                 raise reader.error or StopAsyncIteration
-            self._take(await body.read(reader.progress))
+            items.extend(reader.feed(await body.read(reader.progress)))
         return items.popleft()
 
     async def __aenter__(self) -> Self:
@@ -216,11 +204,6 @@ class AsyncStream(_State[ItemT, AnswerT]):
         """Give the connection back at once; may be called from another task, and more than once."""
         if self._body is not None:
             await self._body.close()
-
-    def _opened(self) -> AsyncBody:
-        if self._body is None:
-            raise ConfigurationError(_NOT_OPEN)
-        return self._body
 
     async def _end(self, body: AsyncBody) -> None:
         if self._reader.error is None:

@@ -91,7 +91,7 @@ class Patience:
         if progress != self._progress:
             self._progress = progress
             self._until = now + self._idle
-        return min(self._until, self._deadline)
+        return min(self._deadline, self._until)
 
     def problem(self, now: float) -> Literal["timeout", "total"]:
         """Tell which limit has passed."""

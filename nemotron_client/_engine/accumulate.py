@@ -45,24 +45,28 @@ class _Choice:
         self.calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
 
-    def push(self, part: messages.ChunkChoice, events: list[StreamEvent]) -> None:
+    def add(self, part: messages.ChunkChoice, events: list[StreamEvent] | None) -> None:
         delta = part.delta
         if delta.content:
             self.text.append(delta.content)
-            events.append(TextDelta(delta.content, self.index))
+            if events is not None:
+                events.append(TextDelta(delta.content, self.index))
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
-            events.append(ReasoningDelta(delta.reasoning, self.index))
+            if events is not None:
+                events.append(ReasoningDelta(delta.reasoning, self.index))
         if delta.refusal:
             self.refusal.append(delta.refusal)
         if delta.tool_calls:
-            events.extend(self._push_call(each) for each in delta.tool_calls)
+            pieces = [self._add_call(each) for each in delta.tool_calls]
+            if events is not None:
+                events.extend(pieces)
         if part.logprobs is not None:
             self.logprobs.extend(part.logprobs.content or ())
         if part.finish_reason:
             self.finish_reason = part.finish_reason
 
-    def _push_call(self, delta: messages.ToolCallDelta) -> ToolCallDelta:
+    def _add_call(self, delta: messages.ToolCallDelta) -> ToolCallDelta:
         call = self._call_of(delta)
         if delta.id:
             call.id = call.id or delta.id
@@ -86,7 +90,7 @@ class _Choice:
         call = last if delta.index is None else self._by_index.get(delta.index)
         if call is not None:
             other_id = bool(delta.id and call.id and delta.id != call.id)
-            named_again = delta.index is None and bool(name and call.name) and delta.id is None
+            named_again = delta.index is None and bool(name and call.name) and not delta.id
             if (other_id and (name or delta.index is None)) or named_again:
                 call = None
         if call is None:
@@ -129,19 +133,23 @@ class Accumulator:
         Returns:
             What it adds, as events.
         """
+        events: list[StreamEvent] = []
+        self.add(chunk, events)
+        return events
+
+    def add(self, chunk: messages.ChatCompletionChunk, events: list[StreamEvent] | None = None) -> None:
+        """Take the next chunk, and put what it adds into a list where there is one."""
         if not self._id:
             self._id, self._model, self._created = chunk.id, chunk.model, chunk.created
         if chunk.usage is not None:
             self._usage = chunk.usage  # with usage on every chunk, the last one counts everything
         if chunk.system_fingerprint is not None:
             self._fingerprint = chunk.system_fingerprint
-        events: list[StreamEvent] = []
         for part in chunk.choices:
             choice = self._choices.get(part.index)
             if choice is None:
                 choice = self._choices[part.index] = _Choice(part.index)
-            choice.push(part, events)
-        return events
+            choice.add(part, events)
 
     @property
     def finished(self) -> bool:

@@ -27,12 +27,10 @@ from .sse import EventTooLargeError, SSEDecoder, SSEEvent
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
+AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
 
 _DONE = b"[DONE]"
 _BLANK = b" \t\r\n\xef\xbb\xbf"
-
-
-AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
 
 
 class _Accumulator(Protocol[AnswerT_co]):
@@ -55,26 +53,29 @@ class StreamReader(Generic[ItemT, AnswerT]):
         self,
         accumulator: _Accumulator[AnswerT],
         secrets: Mapping[str, str],
-        take: Callable[[bytes], Iterable[ItemT]],
+        *,
+        read: Callable[[bytes], Iterable[ItemT]],
+        mend: Callable[[bytes], Iterable[ItemT]],
         finish: Callable[[], Iterable[ItemT]],
-        whole: Callable[[bytes], Iterable[ItemT]],
+        read_whole: Callable[[bytes], Iterable[ItemT]],
     ) -> None:
         """Begin; use :func:`chat_chunks`, :func:`chat_events` or :func:`text_chunks`.
 
         Args:
             accumulator: What collects the answer.
             secrets: The request's headers, whose secrets are taken out of errors.
-            take: An event's JSON to items; raises ValueError if it isn't a chunk.
+            read: An event's JSON to items, quickly; raises ValueError where it isn't a chunk to the letter.
+            mend: The same, leniently; raises ValueError if it can't be read as a chunk.
             finish: The items that end the answer.
-            whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it isn't
-                one.
+            read_whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it is
+                none.
         """
         self.ended = False
         self.error: APIError | None = None
         self.progress = 0  # pieces of content; a driver compares it to tell content from keep-alives
         self._sse = SSEDecoder()
         self._accumulator = accumulator
-        self._take, self._finish, self._whole = take, finish, whole
+        self._read_chunk, self._mend_chunk, self._finish, self._read_whole = read, mend, finish, read_whole
         self._not_a_stream: list[bytes] | None = None
         self._looked = False
         self._secrets = secrets
@@ -92,51 +93,78 @@ class StreamReader(Generic[ItemT, AnswerT]):
         """Return the answer as far as it has come."""
         return self._accumulator.completion()
 
-    def feed(self, data: bytes) -> list[ItemT]:
-        """Take the next bytes.
+    def feed(self, piece: bytes | Failure | None) -> list[ItemT]:
+        """Take what the next read gave.
 
         Args:
-            data: As many as the network gave.
+            piece: Bytes, as many as the network gave; None for the orderly end of the body; or why there is no more.
 
         Returns:
-            The items in them; :attr:`error` and :attr:`ended` tell whether more may follow.
+            The items in it; :attr:`error` and :attr:`ended` tell whether more may follow.
         """
+        if not isinstance(piece, bytes):
+            return self._end_of_body(piece)
         if not self._looked:
-            self._look(data)
+            self._look(piece)
         if self._not_a_stream is not None:
-            self._not_a_stream.append(data)
+            self._not_a_stream.append(piece)
             return []
-        items: list[ItemT] = []
         try:
-            for event in self._sse.feed(data):
-                if event.data.strip() == _DONE:
-                    self._end(items)
-                    break
-                if not self._event(event, items):
-                    break
+            events, too_large = self._sse.feed(piece), None
         except EventTooLargeError as error:
-            self._break(f"The server sent {error}", body=None)
-        return items
-
-    def close(self) -> list[ItemT]:
-        """Take note that the body ended in an orderly way."""
+            events, too_large = error.events, error
         items: list[ItemT] = []
-        if self._not_a_stream is not None:
-            self._take_whole(b"".join(self._not_a_stream), items)
-            return items
-        last = self._sse.close()
-        if last is not None and refusals.is_refusal(last.data):
-            self._refuse(last.data)
-            return items
-        if last is not None:
-            # Where its end is missing, what matters is whether the answer was whole before it.
-            with suppress(ValueError):
-                items.extend(self._take(last.data))
-        self._end(items)
+        for event in events:
+            data = event.data
+            if b'"error"' in data or b'"choices"' not in data or event.event != "message":
+                self._check(event)
+            if self.ended:
+                return items
+            try:
+                items.extend(self._read_chunk(data))
+            except ValueError:
+                self._mend(data, items)
+            self.progress += 1
+        if too_large is not None and not self.ended:
+            self._break(f"The server sent {too_large}")
         return items
 
-    def fail(self, failure: Failure) -> None:
-        """Take note that the body ended in another way."""
+    def _check(self, event: SSEEvent) -> None:
+        if event.event == "error" or refusals.is_refusal(event.data):
+            self._refuse(event.data)
+
+    def _mend(self, data: bytes, items: list[ItemT]) -> None:
+        """Take what isn't a chunk to the letter: the end mark, an error, or a chunk of a sloppy server."""
+        if data.strip() == _DONE:
+            self._end(items)
+            return
+        try:
+            items.extend(self._mend_chunk(data))
+        except ValueError as error:
+            if refusals.is_refusal(data):
+                self._refuse(data)
+            elif data:
+                self._break(f"The server sent a chunk that can't be read ({error}): {data[:200]!r}", body=data)
+
+    def _end_of_body(self, failure: Failure | None) -> list[ItemT]:
+        items: list[ItemT] = []
+        if failure is not None:
+            self._fail(failure)
+        elif self._not_a_stream is not None:
+            self._take_whole(b"".join(self._not_a_stream), items)
+        else:
+            last = self._sse.close()
+            if last is not None and refusals.is_refusal(last.data):
+                self._refuse(last.data)
+                return items
+            if last is not None:
+                # Where its end is missing, what matters is whether the answer was whole before it.
+                with suppress(ValueError):
+                    items.extend(self._mend_chunk(last.data))
+            self._end(items)
+        return items
+
+    def _fail(self, failure: Failure) -> None:
         timed_out = failure.problem in {"timeout", "total"}
         what = "nothing more came in time" if timed_out else "the connection was lost"
         kind = StreamTimeoutError if timed_out else StreamInterruptedError
@@ -151,22 +179,6 @@ class StreamReader(Generic[ItemT, AnswerT]):
         if start.startswith((b"{", b"<", b"[")):
             self._not_a_stream = []
 
-    def _event(self, event: SSEEvent, items: list[ItemT]) -> bool:
-        data = event.data
-        if event.event == "error" or (b'"error"' in data and refusals.is_refusal(data)):
-            self._refuse(data)
-            return False
-        try:
-            items.extend(self._take(data))
-        except ValueError as error:
-            if refusals.is_refusal(data):
-                self._refuse(data)
-            elif data:
-                self._break(f"The server sent a chunk that can't be read ({error}): {data[:200]!r}", body=data)
-            return not data
-        self.progress += 1
-        return True
-
     def _end(self, items: list[ItemT]) -> None:
         if not self._accumulator.finished:
             self._break("The stream ended without a finish reason: the answer is not whole")
@@ -178,12 +190,14 @@ class StreamReader(Generic[ItemT, AnswerT]):
         if refusals.is_refusal(body):
             self._refuse(body)
             return
-        self.ended = True
         try:
-            items.extend(self._whole(body))
+            items.extend(self._read_whole(body))
         except ValueError as error:
             self.error = wire.not_expected(refusals.redact(body, self._secrets), f"an event stream: {error}")
             self.error.request_id = self.response.request_id
+            self.ended = True
+        else:
+            self._end(items)
 
     def _refuse(self, data: bytes) -> None:
         refusal = refusals.read(refusals.redact(data, self._secrets))
@@ -211,51 +225,78 @@ class StreamReader(Generic[ItemT, AnswerT]):
 def chat_chunks(secrets: Mapping[str, str]) -> StreamReader[ChatCompletionChunk]:
     """Read a chat answer as its chunks."""
     accumulator = Accumulator()
+    add, parse = accumulator.add, _chunk_parser()
 
-    def push(chunk: ChatCompletionChunk) -> Iterable[ChatCompletionChunk]:
-        accumulator.push(chunk)
+    def read(data: bytes) -> tuple[ChatCompletionChunk]:
+        chunk = parse(data)
+        add(chunk)
+        return (chunk,)
+
+    def push(chunk: ChatCompletionChunk) -> tuple[ChatCompletionChunk]:
+        add(chunk)
         return (chunk,)
 
     return StreamReader(
         accumulator,
         secrets,
-        lambda data: push(wire.parse(ChatCompletionChunk, data)),
-        lambda: (),
-        lambda body: push(_as_chunk(body)),
+        read=read,
+        mend=lambda data: push(wire.parse(ChatCompletionChunk, data)),
+        finish=tuple,
+        read_whole=lambda body: push(_as_chunk(body)),
     )
 
 
 def chat_events(secrets: Mapping[str, str]) -> StreamReader[StreamEvent]:
     """Read a chat answer as events."""
     accumulator = Accumulator()
+    push, parse = accumulator.push, _chunk_parser()
     return StreamReader(
         accumulator,
         secrets,
-        lambda data: accumulator.push(wire.parse(ChatCompletionChunk, data)),
-        accumulator.finish,
-        lambda body: [*accumulator.push(_as_chunk(body)), *accumulator.finish()],
+        read=lambda data: push(parse(data)),
+        mend=lambda data: push(wire.parse(ChatCompletionChunk, data)),
+        finish=accumulator.finish,
+        read_whole=lambda body: push(_as_chunk(body)),
     )
+
+
+def _chunk_parser() -> Callable[[bytes], ChatCompletionChunk]:
+    """Return ``model_validate_json`` without its frame, which every chunk would pay for."""
+    return ChatCompletionChunk.__pydantic_validator__.validate_json
 
 
 def text_chunks(secrets: Mapping[str, str]) -> StreamReader[Completion, Completion]:
     """Read a text completion as its chunks."""
     accumulator = TextAccumulator()
 
-    def push(data: bytes) -> Iterable[Completion]:
-        chunk = wire.parse(Completion, data)
+    def push(chunk: Completion) -> tuple[Completion]:
         accumulator.push(chunk)
         return (chunk,)
 
-    return StreamReader(accumulator, secrets, push, lambda: (), push)
+    def mend(data: bytes) -> tuple[Completion]:
+        return push(wire.parse(Completion, data))  # which is quick for what needs no mending
+
+    return StreamReader(
+        accumulator,
+        secrets,
+        read=mend,
+        mend=mend,
+        finish=tuple,
+        read_whole=lambda body: push(_whole(Completion, body)),
+    )
+
+
+def _whole(model: type[AnswerT], body: bytes) -> AnswerT:
+    completion = wire.parse(model, body)
+    if not completion.choices:
+        msg = "it has no choices"
+        raise ValueError(msg)
+    return completion
 
 
 def _as_chunk(body: bytes) -> ChatCompletionChunk:
     """Turn a whole completion into the one chunk that says the same."""
-    completion = wire.parse(ChatCompletion, body)
-    if not completion.choices:
-        msg = "it has no choices"
-        raise ValueError(msg)
-    data = completion.model_dump(exclude_none=True)
+    data = _whole(ChatCompletion, body).model_dump(exclude_none=True)
     data["object"] = "chat.completion.chunk"
     for choice in data["choices"]:
         choice["delta"] = choice.pop("message")

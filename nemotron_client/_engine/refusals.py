@@ -61,7 +61,7 @@ def read(body: bytes) -> Refusal:
     except (ValueError, RecursionError):
         return Refusal(text, _plain_text(text))
     if not is_object(data):
-        return Refusal(data, str(data)[:_LONGEST_TEXT])
+        return Refusal(data, "" if data is None else str(data)[:_LONGEST_TEXT])
     inner = data.get("error")
     if is_object(inner):
         return Refusal(data, _message(inner) or _message(data), _code(inner), _string(inner.get("type")))
@@ -133,7 +133,8 @@ def status_failure(request: Request, response: Response, *, hosted: bool) -> API
     error.retry_after = retry_after(response.headers)
     error.should_retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower())
     if error.retry_after is not None:
-        error.args = (f"{error.args[0]} The server asks to wait {error.retry_after:g} s.",)
+        said = str(error.args[0]).removesuffix(".")
+        error.args = (f"{said}. The server asks to wait {error.retry_after:g} s.",)
     location = response.headers.get("location")
     if location and response.status in range(300, 400):
         target = urlsplit(location)._replace(query="").geturl()
@@ -162,7 +163,8 @@ def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> 
         kind = ContextLengthExceededError
     elif status == HTTPStatus.BAD_REQUEST and "DEGRADED function" in refusal.message:
         kind = DegradedError
-    error = kind(message, body=refusal.body, hint=_hint(status, refusal.message, hosted=hosted))
+    hint = _hint(status, refusal.message, hosted=hosted) if overflow is None else _TOO_LONG
+    error = kind(message, body=refusal.body, hint=hint)
     error.status_code = status
     error.code, error.type = refusal.code, refusal.type
     if isinstance(error, ContextLengthExceededError) and overflow is not None:
@@ -177,7 +179,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-_OVERFLOW_STATUSES = {400, 413, 422}
+_OVERFLOW_STATUSES = {400, 413, 422, 500}
 # Every wording met (docs/explanation/protocol.md, "Context overflow"): the limit, the prompt, the answer asked for, in
 # tokens.
 _OVERFLOWS = tuple(
@@ -193,16 +195,22 @@ _OVERFLOWS = tuple(
         ),
         (
             r"maximum context length is (?P<limit>\d+) tokens.*?"
-            r"(?:contains|has) (?:at least )?(?P<prompt>\d+) input tokens"
+            r"requested (?P<answer>\d+) output tokens"
+            r"(?: and your prompt contains (?:at least )?(?P<prompt>\d+) input tokens)?"
         ),
         (
-            r"passed (?P<prompt>\d+) input (?:tokens|characters) and requested (?P<answer>\d+) output tokens"
+            r"maximum context length is (?P<limit>\d+) tokens.*?"
+            r"(?:contains|has|resulted in) (?:at least )?(?P<prompt>\d+) (?:input )?tokens"
+        ),
+        (
+            r"passed (?:(?P<prompt>\d+) input tokens|\d+ input characters) and requested (?P<answer>\d+) output tokens"
             r".*?context length is only (?P<limit>\d+)"
         ),
         r"maximum context length is (?P<limit>\d+)",
         r"decoder prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<limit>\d+)",
         r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<limit>\d+) tokens",
         r"prompt length \((?P<prompt>\d+)[^)]*\).*?should not exceed max_num_tokens \((?P<limit>\d+)",
+        r"max_tokens=(?P<answer>\d+) cannot be greater than max_model_len=(?P<limit>\d+)",
         r"max_tokens must be at least 1, got (?:-\d+|0)",
     )
 )
@@ -217,7 +225,7 @@ def context_overflow(message: str) -> tuple[int | None, int | None, int | None] 
     for wording in _OVERFLOWS:
         found = wording.search(message)
         if found is not None:
-            numbers = {name: int(value) for name, value in found.groupdict().items()}
+            numbers = {name: int(value) for name, value in found.groupdict().items() if value}
             return numbers.get("limit"), numbers.get("prompt"), numbers.get("answer")
     return None
 
@@ -236,6 +244,7 @@ def _hint(status: int, message: str, *, hosted: bool) -> str | None:
     return _HINTS.get(status)
 
 
+_TOO_LONG = "Shorten the conversation, or ask for fewer tokens: prompt and answer share the model's window."
 _HINTS = {
     401: "Check the key: NVIDIA_API_KEY or api_key=..., beginning with nvapi-. Get one at https://build.nvidia.com.",
     402: "The account's credits are used up or expired: see https://build.nvidia.com, or use a server of your own.",

@@ -57,9 +57,12 @@ def model(client: Client, name: str, *, now: float) -> Flow[Model]:
     except NotFoundError as error:
         if error.body != {"detail": "Not Found"}:  # the words of a server without that route
             raise
-        for each in (yield from models(client, now=now)):
+        offered = yield from models(client, now=now)
+        for each in offered:
             if each.id == name:
                 return each
+        error.args = (f"{client.config.base_url} has no model named {name!r}.",)
+        error.hint = f"It offers {', '.join(each.id for each in offered) or 'none at all'}."
         raise
 
 
@@ -136,6 +139,8 @@ def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
         APIError: It has no such route, since it is no NIM, or can't be reached.
     """
     answer, _ = yield from _probe(client, f"{client.config.root}/v1/metadata", now)
+    if isinstance(answer, NotFoundError):
+        answer.hint = "Only a NIM has this route; models.list() and server.version() work on other servers too."
     return _read(_Object, answer, "an object").root
 
 

@@ -29,7 +29,15 @@ class SSEEvent:
 
 
 class EventTooLargeError(ValueError):
-    """An event grew over the limit."""
+    """An event grew over the limit.
+
+    Attributes:
+        events: Those that were complete before it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"an event of more than {limit} bytes")
+        self.events: list[SSEEvent] = []
 
 
 class SSEDecoder:
@@ -69,6 +77,10 @@ class SSEDecoder:
             data = data.removeprefix(b"\n")  # the second half of a CRLF that was split
         if not data:
             return []
+        if _is_one_event(data) and not (self._tail or self._data or self._event):
+            # As nearly every piece of a real stream: no need to take it apart and to put it together again.
+            self._check(len(data) - 8)
+            return [SSEEvent(data[6:-2], "message", self._id)]
         if self._tail:
             if b"\n" not in data and b"\r" not in data:
                 self._hold(self._tail, data)
@@ -96,10 +108,12 @@ class SSEDecoder:
 
     def _hold(self, where: list[bytes], piece: bytes) -> None:
         self._held += len(piece)
-        if self._held > self._limit:
-            msg = f"an event of more than {self._limit} bytes"
-            raise EventTooLargeError(msg)
+        self._check(self._held)
         where.append(piece)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLargeError(self._limit)
 
     def _take_tail(self) -> bytes:
         tail = b"".join(self._tail)
@@ -112,22 +126,27 @@ class SSEDecoder:
         lines = data.splitlines(keepends=True)  # for bytes: at CR, LF and CRLF only, as the specification says
         self._after_cr = lines[-1].endswith(b"\r")
         unfinished = b"" if lines[-1].endswith((b"\n", b"\r")) else lines.pop()
-        for ended in lines:
-            line = ended.rstrip(b"\r\n")
-            if line:
-                self._field(line)
-            else:
-                event = self._dispatch()
-                if event is not None:
-                    events.append(event)
-        if unfinished:
-            self._hold(self._tail, unfinished)
+        try:
+            for ended in lines:
+                line = ended.rstrip(b"\r\n")
+                if line:
+                    self._field(line)
+                else:
+                    event = self._dispatch()
+                    if event is not None:
+                        events.append(event)
+            if unfinished:
+                self._hold(self._tail, unfinished)
+        except EventTooLargeError as error:
+            error.events = events
+            raise
         return events
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
+            self._held += bool(self._data)  # for the newline that joins them
             self._hold(self._data, value)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
@@ -142,3 +161,13 @@ class SSEDecoder:
             return None
         self._data = []
         return SSEEvent(data[0] if len(data) == 1 else b"\n".join(data), event or "message", self._id)
+
+
+def _is_one_event(data: bytes) -> bool:
+    """Tell whether these bytes are one event of one data line, complete."""
+    return (
+        data.startswith(b"data: ")
+        and data.endswith(b"\n\n")
+        and data.find(b"\n") == len(data) - 2
+        and b"\r" not in data
+    )

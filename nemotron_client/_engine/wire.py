@@ -161,7 +161,7 @@ def _wire_message(message: object, place: str) -> dict[str, object]:
     if isinstance(message, AssistantMessage):
         return _wire_answer(message)
     if isinstance(message, BaseModel):
-        return message.model_dump(mode="json", exclude_none=True)
+        message = message.model_dump(exclude_none=True)
     if not is_object(message):
         msg = f"{place} is a {type(message).__name__}: give a dict or one of the message classes."
         raise InvalidRequestError(msg, parameter=place)

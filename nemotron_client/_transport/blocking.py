@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from math import inf
 from threading import Lock
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
-from nemotron_client.errors import ConfigurationError
+from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
 from .errors import to_failure
-from .http import HTTPClient, HTTPResponse, Verify, is_compressed, make_client, read_headers, step_limits
+from .http import HTTPClient, HTTPResponse, Verify, make_client, pieces, read_headers, step_limits
 from .watchdog import Guard
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -37,8 +35,7 @@ class Body:
         self._response = response
         self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
-        self._pieces: Iterator[bytes] = response.iter_bytes() if is_compressed(response) else response.iter_raw()
-        self._lock = Lock()
+        self._pieces = pieces(response)
         self._reading = False
         self.closed = False
 
@@ -52,31 +49,28 @@ class Body:
         Returns:
             The piece, None at the end, or why there is none.
         """
-        if not self._begin():
-            return self._guard.failure(None)
-        if draining:
-            self._guard.arm_drain()
-        else:
-            self._guard.arm(progress)
+        guard = self._guard
+        # Written before `closed` is read, as close() writes that before it reads this: one of the two sees the other.
+        self._reading = True
         try:
+            if self.closed:
+                return guard.failure(None)
+            if draining:
+                guard.arm_drain()
+            else:
+                guard.arm(progress)
             piece = next(self._pieces, None)
         except Exception as error:
-            failure = self._guard.failure(None if self.closed else error)
+            failure = guard.failure(None if self.closed else error)
             if failure is None:
                 raise
             return failure
         finally:
-            self._guard.disarm()
-            with self._lock:
-                self._reading = False
+            guard.deadline = inf
+            self._reading = False
             if self.closed:
                 self._give_back()
-        return self._guard.failure(None) if self._guard.fired or self.closed else piece
-
-    def _begin(self) -> bool:
-        with self._lock:
-            self._reading = not self.closed
-            return self._reading
+        return guard.failure(None) if guard.fired or self.closed else piece
 
     def read_all(self) -> bytes | Failure:
         """Read the whole body: one piece of content."""
@@ -97,12 +91,10 @@ class Body:
 
     def close(self) -> None:
         """Give the connection back at once; may be called from another thread, and more than once."""
-        with self._lock:
-            if self.closed:
-                return
-            self.closed = True
-            reading = self._reading
-        if not reading:
+        if self.closed:
+            return
+        self.closed = True
+        if not self._reading:
             self._give_back()
         elif self._guard.can_shut_down:
             self._guard.shut_down()  # the reader wakes up and gives it back
@@ -139,8 +131,11 @@ class Blocking:
     def open(self, flow: Flow[T]) -> tuple[T, Body]:
         """Carry out a flow that ends with an open body."""
         opened: list[Body] = []
-        result = self._drive(flow, opened)
-        return result, opened.pop()
+        try:
+            return self._drive(flow, opened), opened.pop()
+        finally:
+            for body in opened:  # something was raised since: by a warning that the caller made an error, by Ctrl-C
+                body.close()
 
     def __del__(self) -> None:
         """Close quietly what nobody closed."""
@@ -162,6 +157,9 @@ class Blocking:
                 request = steps.send(self._exchange(request, opened))
         except StopIteration:
             return outcome.value
+        except NemotronError as error:
+            # The frames of the flow tell the caller nothing; the message does.
+            raise error.with_traceback(None) from error.__cause__
 
     def _exchange(self, request: Request, opened: list[Body]) -> Reply:
         if request.delay:

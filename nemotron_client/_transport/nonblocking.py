@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import gc
+import warnings
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +14,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
-from nemotron_client.errors import ConfigurationError
+from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
 from .errors import to_failure
@@ -18,16 +22,15 @@ from .http import (
     AsyncHTTPClient,
     AsyncHTTPResponse,
     Verify,
-    is_compressed,
+    async_pieces,
     make_async_client,
+    preload,
     read_headers,
     step_limits,
 )
 from .watchdog import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from anyio.lowlevel import EventLoopToken
 
 T = TypeVar("T")
@@ -48,8 +51,9 @@ class AsyncBody:
         self._response = response
         self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
-        self._pieces: AsyncIterator[bytes] = response.aiter_bytes() if is_compressed(response) else response.aiter_raw()
+        self._pieces = async_pieces(response)
         self._reading = False
+        self._ended = False
         self.closed = False
 
     async def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
@@ -62,29 +66,29 @@ class AsyncBody:
         Returns:
             The piece, None at the end, or why there is none.
         """
-        if not self._begin():
-            return self._guard.failure(None)
-        if draining:
-            self._guard.arm_drain()
-        else:
-            self._guard.arm(progress)
+        guard = self._guard
+        self._reading = True
         try:
+            if self.closed:
+                return guard.failure(None)
+            if draining:
+                guard.arm_drain()
+            else:
+                guard.arm(progress)
             piece = await anext(self._pieces, None)
         except Exception as error:
-            failure = self._guard.failure(None if self.closed else error)
+            self._ended = True
+            failure = guard.failure(None if self.closed else error)
             if failure is None:
                 raise
             return failure
         finally:
-            self._guard.disarm()
+            guard.deadline = inf
             self._reading = False
             if self.closed:
                 await self._give_back()
-        return self._guard.failure(None) if self._guard.fired or self.closed else piece
-
-    def _begin(self) -> bool:
-        self._reading = not self.closed
-        return self._reading
+        self._ended = piece is None
+        return guard.failure(None) if guard.fired or self.closed else piece
 
     async def read_all(self) -> bytes | Failure:
         """Read the whole body: one piece of content."""
@@ -118,11 +122,25 @@ class AsyncBody:
     async def _give_back(self) -> None:
         self._guard.release()
         with anyio.CancelScope(shield=True):  # a cancelled task gives its connection back all the same
-            # The generator first: an event loop complains of one that is left to the garbage collector.
-            close_pieces = getattr(self._pieces, "aclose", None)
-            if close_pieces is not None:
-                await close_pieces()
+            await self._end_pieces()
             await self._exits.aclose()
+
+    async def _end_pieces(self) -> None:
+        """Run the nested generators of the HTTP client to their end: trio complains of each that is left suspended.
+
+        Only the outermost can be closed from here, so that the socket is shut down under them instead, and they see its
+        end. It is not closed: what is in their buffers may end the body, and then they keep the connection until its
+        turn comes, when they find the end of file (trio can't even look at a socket that is closed).
+        """
+        if not self._guard.can_shut_down:  # as with HTTP/2, where other streams use the socket too
+            if isinstance(self._pieces, AsyncGenerator):
+                await self._pieces.aclose()
+            return
+        if not self._ended:
+            self._guard.shut_down()
+        with suppress(Exception):  # of whatever kind the HTTP client has for this
+            async for _ in self._pieces:
+                pass
 
 
 class Nonblocking:
@@ -136,6 +154,8 @@ class Nonblocking:
             proxy: For the one that is made.
             verify: For the one that is made.
         """
+        if http_client is None:
+            preload()
         self._given = http_client
         self._made: AsyncHTTPClient | None = None
         self._proxy, self._verify = proxy, verify
@@ -149,15 +169,20 @@ class Nonblocking:
     async def open(self, flow: Flow[T]) -> tuple[T, AsyncBody]:
         """Carry out a flow that ends with an open body."""
         opened: list[AsyncBody] = []
-        result = await self._drive(flow, opened)
-        return result, opened.pop()
+        try:
+            return await self._drive(flow, opened), opened.pop()
+        finally:
+            for body in opened:  # something was raised since: by a warning that the caller made an error, by cancelling
+                await body.close()
 
     async def close(self) -> None:
         """Close the HTTP client, if it was made here."""
         self._closed = True
+        if self._made is None or self._loop != current_token():
+            self._forget()
+            return
         made, self._made = self._made, None
-        if made is not None and self._loop == current_token():
-            await made.aclose()
+        await made.aclose()
 
     async def _drive(self, flow: Flow[T], opened: list[AsyncBody]) -> T:
         outcome = Outcome[T]()
@@ -168,6 +193,9 @@ class Nonblocking:
                 request = steps.send(await self._exchange(request, opened))
         except StopIteration:
             return outcome.value
+        except NemotronError as error:
+            # The frames of the flow tell the caller nothing; the message does.
+            raise error.with_traceback(None) from error.__cause__
 
     async def _exchange(self, request: Request, opened: list[AsyncBody]) -> Reply:
         if request.delay:
@@ -219,9 +247,17 @@ class Nonblocking:
                     "This AsyncNemotron belongs to another event loop, which is still running. Make one for each loop."
                 )
                 raise ConfigurationError(msg)
-            # The connections of a loop that has ended can't be used nor closed any more.
+            self._forget()
             self._made, self._loop = make_async_client(self._proxy, self._verify), loop
         return self._made
+
+    def _forget(self) -> None:
+        """Drop what was made, which a loop that has ended can't close any more, and don't complain of that."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            if self._made is not None:
+                self._made = None
+                gc.collect()
 
 
 def _is_running(loop: EventLoopToken | None) -> bool:

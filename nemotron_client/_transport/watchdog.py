@@ -36,41 +36,8 @@ class _Socket(Protocol):
     def shutdown(self, how: int, /) -> None: ...
 
 
-class Watch:
-    """One open body.
-
-    Attributes:
-        deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while
-            the caller is busy with what it got.
-        fired: Whether the watchdog has ended it.
-    """
-
-    __slots__ = ("_socket", "deadline", "fired", "patience")
-
-    def __init__(self, patience: float, sock: _Socket | None) -> None:
-        """Prepare.
-
-        Args:
-            patience: The shortest limit that this body may come to have, in seconds.
-            sock: What has a socket's ``shutdown``; None where no socket is involved.
-        """
-        self.deadline = inf
-        self.fired = False
-        self.patience = patience
-        self._socket = sock
-
-    def shut_down(self) -> None:
-        """End the read in progress; whoever reads gets an end of file."""
-        with suppress(OSError):
-            if isinstance(self._socket, ssl.SSLSocket):
-                # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            elif self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
 class Watchdog:
-    """Look after watches."""
+    """Look after the reads in progress."""
 
     def __init__(self) -> None:
         self.reset()
@@ -78,22 +45,22 @@ class Watchdog:
     def reset(self) -> None:
         """Begin anew, as after a fork, where the thread does not exist."""
         self._condition = Condition()
-        self._watches: set[Watch] = set()
+        self._guards: set[Guard] = set()
         self._thread: Thread | None = None
         self.wakes_at = inf
 
-    def add(self, watch: Watch) -> None:
+    def add(self, guard: Guard) -> None:
         """Begin to look after a body."""
         with self._condition:
-            self._watches.add(watch)
+            self._guards.add(guard)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="nemotron-client-watchdog", daemon=True)
                 self._thread.start()
 
-    def remove(self, watch: Watch) -> None:
+    def remove(self, guard: Guard) -> None:
         """Stop looking after a body; when this returns, its socket is not touched any more."""
         with self._condition:
-            self._watches.discard(watch)
+            self._guards.discard(guard)
 
     def look_again(self) -> None:
         """Wake the thread, since a deadline is sooner than it knows."""
@@ -110,26 +77,26 @@ class Watchdog:
             When to look again.
         """
         again = inf
-        for watch in tuple(self._watches):
-            if watch.deadline <= now:
-                watch.fired = True
-                self._watches.discard(watch)
-                watch.shut_down()
+        for guard in tuple(self._guards):
+            if guard.deadline <= now:
+                guard.fired = True
+                self._guards.discard(guard)
+                guard.shut_down()
             else:
                 # A deadline that is set the very next moment is at least `patience` away.
-                again = min(again, watch.deadline, now + watch.patience)
+                again = min(again, guard.deadline, now + guard.patience)
         return again
 
     def _run(self) -> None:
         with self._condition:
             while True:
-                if self._watches:
+                if self._guards:
                     now = monotonic()
                     self.wakes_at = self.check(now)
                     self._condition.wait(None if self.wakes_at == inf else self.wakes_at - now)
                 else:
                     self.wakes_at = inf
-                    if not self._condition.wait(_LINGER) and not self._watches:
+                    if not self._condition.wait(_LINGER) and not self._guards:
                         self._thread = None
                         return
 
@@ -140,7 +107,16 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
 
 
 class Guard:
-    """The time limits of one open body, for a driver to consult around each read."""
+    """The time limits of one open body, for a driver to consult around each read.
+
+    Attributes:
+        deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while
+            the caller is busy with what it got, which takes no time from the limits.
+        fired: Whether the watchdog has ended the read, so that its end of file means nothing.
+        patience: The shortest limit that may come to apply, in seconds.
+    """
+
+    __slots__ = ("_end_of_all", "_patience", "_sent", "_socket", "deadline", "fired", "patience")
 
     def __init__(self, extensions: Mapping[str, Any], http_version: str, request: Request, sent: float) -> None:
         """Begin when the headers have come.
@@ -152,45 +128,47 @@ class Guard:
             request: What was asked, with its limits.
             sent: When.
         """
+        self.deadline = inf
+        self.fired = False
         self._sent = sent
-        self._deadline = request.deadline
+        self._end_of_all = request.deadline
         self._patience = Patience(request.timeout, sent=sent, now=monotonic(), deadline=request.deadline)
+        self.patience = self._patience.shortest
         stream = None if http_version == "HTTP/2" else extensions.get("network_stream")
-        sock = None if stream is None else stream.get_extra_info("socket")
-        self._watch = Watch(self._patience.shortest, sock)
-        self.can_shut_down = sock is not None
-        if self.can_shut_down:
-            WATCHDOG.add(self._watch)
+        self._socket: _Socket | None = None if stream is None else stream.get_extra_info("socket")
+        if self._socket is not None:
+            WATCHDOG.add(self)
+
+    @property
+    def can_shut_down(self) -> bool:
+        """Whether a read in progress can be ended from outside."""
+        return self._socket is not None
 
     def arm(self, progress: int) -> None:
         """Begin a read; ``progress`` is how many pieces of content have come before it."""
-        self._set(self._patience.until(progress, monotonic()))
+        self._arm_until(self._patience.until(progress, monotonic()))
 
     def arm_drain(self) -> None:
         """Begin the last read, of a body that has told all."""
-        self._set(monotonic() + _DRAIN)
+        self._arm_until(monotonic() + _DRAIN)
 
-    def _set(self, deadline: float) -> None:
-        self._watch.deadline = deadline
-        if deadline < WATCHDOG.wakes_at and self.can_shut_down:
+    def _arm_until(self, deadline: float) -> None:
+        self.deadline = deadline
+        if deadline < WATCHDOG.wakes_at and self._socket is not None:
             WATCHDOG.look_again()
 
-    def disarm(self) -> None:
-        """End a read: what the caller does now takes no time from the limits."""
-        self._watch.deadline = inf
-
-    @property
-    def fired(self) -> bool:
-        """Whether the read was ended from here, so that its end of file means nothing."""
-        return self._watch.fired
-
     def shut_down(self) -> None:
-        """End the read in progress, from another thread or task."""
-        self._watch.shut_down()
+        """End the read in progress, from another thread or task; whoever reads gets an end of file."""
+        with suppress(OSError):
+            if isinstance(self._socket, ssl.SSLSocket):
+                # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            elif self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Stop; the socket is not touched any more when this returns."""
-        WATCHDOG.remove(self._watch)
+        WATCHDOG.remove(self)
 
     def failure(self, error: Exception | None) -> Failure | None:
         """Say as a value why a read failed.
@@ -206,4 +184,4 @@ class Guard:
             return Failure(self._patience.problem(now), "the limit passed without content", self._sent, now)
         if error is None:
             return Failure("read", "the stream was closed by the caller", self._sent, now)
-        return to_failure(error, sent=self._sent, now=now, deadline=self._deadline, answering=True)
+        return to_failure(error, sent=self._sent, now=now, deadline=self._end_of_all, answering=True)
