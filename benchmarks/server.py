@@ -20,7 +20,7 @@ _FAILURES = re.compile(rb"(\d+) failures")
 # As vLLM 0.32 writes them (docs/explanation/protocol.md).
 _HEAD = b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion.chunk","created":1767225600,"model":"mistralai/mistral-nemotron",'
 _ROLE = b'"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}'
-_TEXT = b'"choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}'
+_TEXT = b'"choices":[{"index":0,"delta":{"content":" %b"},"logprobs":null,"finish_reason":null,"token_ids":null}]}'
 _STOP = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}]}'
 _ANSWER = (
     b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion","created":1767225600,"model":"mistralai/mistral-nemotron",'
@@ -38,7 +38,9 @@ def _piece(event: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_FIRST, _MIDDLE, _LAST = _piece(_HEAD + _ROLE), _piece(_HEAD + _TEXT), _piece(_HEAD + _STOP)
+_FIRST, _LAST = _piece(_HEAD + _ROLE), _piece(_HEAD + _STOP)
+# Several, since litellm takes a text that repeats itself for a fault.
+_MIDDLE = [_piece(_HEAD + _TEXT % word) for word in b"one two three four five six seven".split()]
 _END = _piece(b"[DONE]") + b"0\r\n\r\n"
 
 
@@ -77,10 +79,10 @@ def _whole(status: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
 async def _stream(chunks: int, writer: asyncio.StreamWriter, *, paced: bool) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     writer.write(_FIRST)
-    for _ in range(chunks - 2):
+    for number in range(chunks - 2):
         if paced:
             await asyncio.sleep(0.001)
-        writer.write(_MIDDLE)
+        writer.write(_MIDDLE[number % len(_MIDDLE)])
         await writer.drain()
     writer.write(_LAST)
     writer.write(_END)

@@ -89,15 +89,15 @@ class Stream(_State[ItemT, AnswerT]):
         self.close()
 
     def __del__(self) -> None:
-        """Complain of a stream that was left open, and close it."""
+        """Close a stream that was left open, and complain of it."""
         body = getattr(self, "_body", None)
         if body is not None and not body.closed:
+            body.close()
             warn(
                 f"{type(self).__name__} was left open: use it in a with block, or close() it.",
                 ResourceWarning,
                 stacklevel=1,
             )
-            body.close()
 
     def close(self) -> None:
         """Give the connection back at once; may be called from another thread, and more than once."""
@@ -191,9 +191,10 @@ class AsyncStream(_State[ItemT, AnswerT]):
         await self.close()
 
     def __del__(self) -> None:
-        """Complain of a stream that was left open; only its own event loop could close it."""
+        """Hang up a stream that was left open, which only its own event loop could close, and complain of it."""
         body = getattr(self, "_body", None)
         if body is not None and not body.closed:
+            body.abandon()
             warn(
                 f"{type(self).__name__} was left open: use it in an async with block, or await close().",
                 ResourceWarning,

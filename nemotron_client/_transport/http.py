@@ -37,7 +37,7 @@ class _Response(Protocol):
     @property
     def is_stream_consumed(self) -> bool: ...
     @property
-    def stream(self) -> Any: ...  # noqa: ANN401 - bytes to iterate over, of a type that doesn't say which way
+    def stream(self) -> Any: ...  # noqa: ANN401 - its type doesn't say which way to iterate
     @property
     def extensions(self) -> Mapping[str, Any]: ...
 
@@ -176,16 +176,22 @@ def read_headers(response: _Response) -> dict[str, str]:
 
 def pieces(response: HTTPResponse) -> Iterator[bytes]:
     """Iterate over the body as it comes."""
-    return response.iter_bytes() if _must_decode(response) else iter(response.stream)
+    if _must_decode(response):
+        return response.iter_bytes()
+    raw: Iterator[bytes] = iter(response.stream)
+    return raw
 
 
 def async_pieces(response: AsyncHTTPResponse) -> AsyncIterator[bytes]:
     """Iterate over the body as it comes."""
-    return response.aiter_bytes() if _must_decode(response) else aiter(response.stream)
+    if _must_decode(response):
+        return response.aiter_bytes()
+    raw: AsyncIterator[bytes] = aiter(response.stream)
+    return raw
 
 
 def _must_decode(response: _Response) -> bool:
-    # The longer way, which costs each piece a microsecond or two: for what is compressed, and what a user's hook has read.
+    # The longer way costs each piece a microsecond or two. It is for what is compressed or was read by a user's hook.
     if response.is_stream_consumed:
         return True
     return any(name.lower() == b"content-encoding" for name, _ in response.headers.raw)

@@ -31,6 +31,8 @@ from .http import (
 from .watchdog import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from anyio.lowlevel import EventLoopToken
 
 T = TypeVar("T")
@@ -51,7 +53,7 @@ class AsyncBody:
         self._response = response
         self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
-        self._pieces = async_pieces(response)
+        self._pieces: AsyncIterator[bytes] = async_pieces(response)
         self._reading = False
         self._ended = False
         self.closed = False
@@ -118,6 +120,12 @@ class AsyncBody:
             self._guard.shut_down()  # the reader wakes up and gives it back
         else:
             await self._response.aclose()
+
+    def abandon(self) -> None:
+        """Hang up without the event loop, for a stream that nobody closed and nobody can close any more."""
+        self.closed = True
+        self._guard.shut_down()
+        self._guard.release()
 
     async def _give_back(self) -> None:
         self._guard.release()

@@ -30,6 +30,7 @@ _LINGER = 5.0  # seconds that the thread stays for the next stream
 # After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should
 # wait for it.
 _DRAIN = 0.25
+_REST = 0.01  # between two looks, however little time a body has left while its reader is busy with something else
 
 
 class _Socket(Protocol):
@@ -84,7 +85,7 @@ class Watchdog:
                 guard.shut_down()
             else:
                 # A deadline that is set the very next moment is at least `patience` away.
-                again = min(again, guard.deadline, now + guard.patience)
+                again = min(again, guard.deadline, now + max(guard.patience, _REST))
         return again
 
     def _run(self) -> None:
@@ -92,6 +93,7 @@ class Watchdog:
             while True:
                 if self._guards:
                     now = monotonic()
+                    self.wakes_at = inf  # whoever sets a deadline while this looks at others is to ask for another look
                     self.wakes_at = self.check(now)
                     self._condition.wait(None if self.wakes_at == inf else self.wakes_at - now)
                 else:

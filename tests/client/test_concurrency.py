@@ -1,0 +1,121 @@
+"""Many tasks and threads at once, and event loops that come and go."""
+
+import asyncio
+import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import pytest
+import trio
+
+from nemotron_client import AsyncNemotron, ConfigurationError, Nemotron
+from nemotron_client.testing import MockServer, RecordedRequest, Reply, problem, text
+from tests.client.conftest import Connect
+from tests.client.either import in_thread
+
+FAST = 20
+
+
+def fast_now() -> float:
+    return time.monotonic() * FAST
+
+
+@pytest.fixture
+def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second last a twentieth of one, for client and server alike."""
+    sleep_in_task, sleep = anyio.sleep, time.sleep
+
+    async def nap_in_task(seconds: float) -> None:
+        await sleep_in_task(seconds / FAST)
+
+    for module in ("client", "async_client", "_transport.blocking", "_transport.nonblocking"):
+        monkeypatch.setattr(f"nemotron_client.{module}.monotonic", fast_now)
+    monkeypatch.setattr("nemotron_client._transport.blocking.sleep", lambda seconds: sleep(seconds / FAST))
+    monkeypatch.setattr("anyio.sleep", nap_in_task)
+
+
+@pytest.mark.usefixtures("fast_clock")
+async def test_many_requests_at_once_keep_to_what_a_server_allows(connect: Connect, server: MockServer) -> None:
+    allowed: list[float] = []
+
+    def ten_in_two_seconds(request: RecordedRequest) -> Reply:
+        now = fast_now()
+        if sum(each > now - 2 for each in allowed) >= 10:
+            return problem(429, "Too Many Requests")
+        allowed.append(now)
+        return text("Hello")(request)
+
+    server.always(ten_in_two_seconds)
+    client = connect()
+    answers: list[str] = []
+
+    async def ask() -> None:
+        answers.append((await client.create()).text)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert answers == ["Hello"] * 20
+    assert server.posts <= 30
+
+
+def test_one_blocking_client_serves_fifty_threads(server: MockServer) -> None:
+    together = threading.Barrier(50)
+
+    def ask(number: int) -> str:
+        together.wait()
+        with client.chat.completions.stream(messages=f"number {number}") as stream:
+            return stream.get_final_text() + client.chat.completions.create(messages="Hello").text
+
+    with Nemotron(base_url=server.base_url, model="mistralai/mistral-nemotron") as client, ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(ask, range(50)))
+    assert answers == [f"You said: number {number}Hello! How can I help you today?" for number in range(50)]
+    assert server.posts == 100
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_asynchronous_client_serves_loop_after_loop(backend: str, server: MockServer) -> None:
+    client = AsyncNemotron(base_url=server.base_url)
+
+    async def ask() -> None:
+        assert (await client.chat.completions.create(messages="Hello")).text
+        async with client.chat.completions.stream(messages="Hello") as stream:
+            await stream.until_done()
+
+    for _ in range(3):
+        anyio.run(ask, backend=backend)
+        gc.collect()
+    anyio.run(client.close, backend=backend)
+    gc.collect()
+
+
+def test_a_client_may_go_from_asyncio_to_trio(server: MockServer) -> None:
+    client = AsyncNemotron(base_url=server.base_url)
+
+    async def ask() -> None:
+        assert (await client.chat.completions.create(messages="Hello")).text
+
+    asyncio.run(ask())
+    trio.run(ask)
+    asyncio.run(ask())
+    trio.run(client.close)
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+async def test_an_asynchronous_client_in_two_running_loops_says_that_it_can_not(
+    other: str, connect: Connect, server: MockServer
+) -> None:
+    client = connect().inner
+    assert isinstance(client, AsyncNemotron)
+    await client.chat.completions.create(messages="Hello")
+
+    async def ask_from_another() -> None:
+        await client.chat.completions.create(messages="Hello")
+
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await in_thread(lambda: anyio.run(ask_from_another, backend=other))
+    assert (await client.chat.completions.create(messages="Hello")).text
+    assert server.posts == 2

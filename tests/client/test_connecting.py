@@ -1,0 +1,104 @@
+"""When no connection can be made: the error says which step failed and what to check."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from nemotron_client import APIConnectionError, APITimeoutError
+from nemotron_client.testing import MockServer
+from tests.client.conftest import Clock, Connect, InProcess
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as bound:  # and never listening
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+async def test_refused(connect: Connect, closed_port: int, clock: Clock) -> None:
+    client = connect(base_url=f"http://127.0.0.1:{closed_port}/v1")
+    with pytest.raises(APIConnectionError, match=r"nothing listens there \(.*Errno 111") as caught:
+        await client.create()
+    assert f"127.0.0.1:{closed_port}" in str(caught.value)
+    assert "the port in base_url" in (caught.value.hint or "")
+    assert len(caught.value.attempts) == 3
+    assert len(clock.waits) == 2
+
+
+async def test_no_such_host(connect: Connect, clock: Clock) -> None:
+    client = connect(base_url="https://nemotron.invalid/v1")  # never in DNS (RFC 2606)
+    with pytest.raises(APIConnectionError, match="the host name could not be found") as caught:
+        await client.create(max_retries=1)
+    assert "typing mistake" in (caught.value.hint or "")
+    assert len(clock.waits) == 1
+
+
+async def test_tls_with_a_server_that_talks_none(connect: Connect, server: MockServer, clock: Clock) -> None:
+    client = connect(base_url=server.base_url.replace("http:", "https:"))
+    with pytest.raises(APIConnectionError, match="TLS failed") as caught:
+        await client.create()
+    assert "verify=" in (caught.value.hint or "")
+    assert len(caught.value.attempts) == 1
+    assert clock.waits == []
+
+
+async def test_http_with_a_server_that_talks_something_else(connect: Connect) -> None:
+    def greet() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"220 mail.example ESMTP\r\n")
+            peer.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        client = connect(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", max_retries=0)
+        with pytest.raises(APIConnectionError) as caught:
+            await client.create()
+        thread.join()
+    assert not isinstance(caught.value, APITimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message"),
+    [
+        (httpx2.ConnectError("unreachable"), APIConnectionError, r"no connection could be made \(unreachable\)"),
+        (httpx2.ProxyError("407"), APIConnectionError, "the proxy failed"),
+        (httpx2.UnsupportedProtocol("gopher"), APIConnectionError, "not HTTP as it should be"),
+        (httpx2.PoolTimeout("full"), APITimeoutError, "not done in time"),
+        (httpx2.ConnectTimeout(""), APITimeoutError, r"no connection in time after 0.0 s \(ConnectTimeout\)"),
+        (httpx2.ReadError("gone"), APIConnectionError, "closed before an answer came"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else "",
+)
+async def test_what_an_http_client_raises_is_told_in_our_words(
+    raised: Exception, kind: type[Exception], message: str, in_process: InProcess
+) -> None:
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        raise raised
+
+    with pytest.raises(kind, match=message):
+        await in_process(fail, max_retries=0).create()
+
+
+async def test_the_causes_of_a_group_are_looked_into(in_process: InProcess) -> None:
+    """As anyio raises it when a name has several addresses."""
+
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        causes = [ConnectionRefusedError(111, "Connection refused"), OSError("unreachable")]
+        raise httpx2.ConnectError("All failed") from ExceptionGroup("several", causes)
+
+    with pytest.raises(APIConnectionError, match="nothing listens there"):
+        await in_process(fail, max_retries=0).create()
+
+
+async def test_what_is_no_matter_of_the_network_is_not_hidden(in_process: InProcess) -> None:
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await in_process(fail).create()

@@ -1,0 +1,64 @@
+"""The first run: `python -m nemotron_client`."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nemotron_client.__main__ import main
+from nemotron_client.testing import MockServer
+
+ANSWERS = ("Hello! How can I help you today?", "Once upon a time", 'get_weather({"city": "Paris", "unit": "c"})')
+
+
+def run(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "nemotron_client"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)  # noqa: S603
+
+
+def test_it_needs_neither_key_nor_network() -> None:
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a scripted MockServer on this machine answers" in done.stdout
+    assert all(answer in done.stdout for answer in ANSWERS)
+
+
+def test_the_same_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main() == 0
+    shown = capsys.readouterr().out
+    assert "made-up words" in shown
+    assert all(answer in shown for answer in ANSWERS)
+
+
+def test_it_talks_to_the_server_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with MockServer(api_key="nvapi-made-up") as server:
+        monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
+        monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-made-up")
+        assert main() == 0
+        assert server.posts == 3
+    shown = capsys.readouterr().out
+    assert f"Talking to Nemotron(base_url='{server.base_url}'" in shown
+    assert "nvapi" not in shown
+    assert all(answer in shown for answer in ANSWERS)
+
+
+def test_a_server_that_is_not_there_is_told_in_words() -> None:
+    with MockServer() as server:
+        url = server.base_url
+    done = run(NVIDIA_BASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("APIConnectionError: GET http://127.0.0.1:")
+    assert "What to do: Check that the server runs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_key_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with MockServer(api_key="nvapi-another") as server:
+        monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
+        monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-made-up")
+        assert main() == 1
+    told = capsys.readouterr().err
+    assert told.startswith("AuthenticationError: 401")
+    assert "nvapi-made-up" not in told

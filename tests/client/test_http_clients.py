@@ -1,0 +1,250 @@
+"""The caller's own HTTP client: httpx2 or httpx, over sockets or in the process, HTTP/1.1 or HTTP/2."""
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+
+import anyio
+import httpx
+import httpx2
+import pytest
+
+from nemotron_client import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncNemotron,
+    ConfigurationError,
+    InternalServerError,
+    Nemotron,
+    StreamInterruptedError,
+    StreamTimeoutError,
+    TextDelta,
+    Timeout,
+)
+from nemotron_client.testing import MockServer, Reply, cut, error, text
+from tests.client.conftest import Clock, InProcess, Variant
+from tests.client.either import Either, in_thread
+from tests.client.http2_server import HTTP2Server
+
+BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
+
+
+class HTTPClient(Protocol):
+    """What the four kinds have in common here."""
+
+    @property
+    def is_closed(self) -> bool: ...
+
+
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+async def http_client(request: pytest.FixtureRequest, variant: Variant) -> AsyncIterator[HTTPClient]:
+    library = request.param
+    if variant == "sync":
+        with library.Client(follow_redirects=True) as http_client:
+            yield http_client
+    else:
+        async with library.AsyncClient(follow_redirects=True) as http_client:
+            yield http_client
+
+
+@pytest.fixture
+def client(http_client: HTTPClient, server: MockServer) -> Either:
+    url = server.base_url
+    if isinstance(http_client, httpx.Client | httpx2.Client):
+        return Either(Nemotron(base_url=url, http_client=http_client))
+    assert isinstance(http_client, httpx.AsyncClient | httpx2.AsyncClient)
+    return Either(AsyncNemotron(base_url=url, http_client=http_client))
+
+
+async def test_it_is_used_and_left_open(client: Either, http_client: HTTPClient, server: MockServer) -> None:
+    assert (await client.create()).text
+    assert "nemotron-client/" in server.requests[-1].headers["user-agent"]
+    await client.close()
+    assert not http_client.is_closed
+    assert await in_thread(lambda: server.open_connections) == 1
+
+
+async def test_it_streams(client: Either, server: MockServer) -> None:
+    async with client.stream() as stream:
+        assert await stream.get_final_text() == "Hello! How can I help you today?"
+    assert await in_thread(lambda: server.open_connections) == 1
+
+
+async def test_leaving_a_stream_frees_its_connection(client: Either, server: MockServer) -> None:
+    server.reply(Reply(chunks=[BEGUN], end="hang"))
+    async with client.stream() as stream:
+        assert await anext(aiter(stream)) == TextDelta("Once")
+    assert await in_thread(server.wait_for_disconnect)
+    assert (await client.create()).text
+
+
+async def test_its_errors_are_ours(client: Either, server: MockServer, clock: Clock) -> None:
+    server.reply(Reply(status=0, end="reset"), error(500, "Oops"), error(500, "Oops"), cut(text("Hello"), after=2))
+    with pytest.raises(InternalServerError) as caught:
+        await client.create()
+    assert [attempt.status_code for attempt in caught.value.attempts] == [None, 500, 500]
+    async with client.stream() as stream:
+        with pytest.raises(StreamInterruptedError):
+            await stream.until_done()
+    assert len(clock.waits) == 2
+    server.close()
+    with pytest.raises(APIConnectionError, match="nothing listens there"):
+        await client.create()
+
+
+async def test_time_limits_hold(client: Either, server: MockServer) -> None:
+    server.reply(Reply(status=0, end="hang"), Reply(chunks=[BEGUN], end="hang"))
+    limits = Timeout(first_event=0.1, idle=0.1)
+    with pytest.raises(APITimeoutError, match="no answer in time"):
+        await client.create(timeout=limits)
+    async with client.stream(timeout=limits) as stream:
+        with pytest.raises(StreamTimeoutError) as caught:
+            await stream.until_done()
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "Once"
+
+
+async def test_redirects_are_not_followed_whatever_it_was_told(client: Either, server: MockServer) -> None:
+    server.reply(Reply(status=307, headers={"location": f"{server.base_url}/elsewhere"}))
+    with pytest.raises(APIStatusError, match="307"):
+        await client.create()
+    assert server.posts == 1
+
+
+async def test_what_it_does_itself_is_not_told_to_us(variant: Variant) -> None:
+    for settings in ({"proxy": "http://localhost:3128"}, {"verify": False}):
+        with pytest.raises(ConfigurationError, match="Give proxy and verify to the http_client itself"):
+            if variant == "sync":
+                Nemotron(api_key="made-up", http_client=httpx2.Client(), **settings)
+            else:
+                AsyncNemotron(api_key="made-up", http_client=httpx2.AsyncClient(), **settings)
+
+
+class TestInProcess:
+    """A transport with no socket, as tests and applications that serve themselves use it."""
+
+    async def test_it_answers_and_streams(self, in_process: InProcess) -> None:
+        def answer(request: httpx2.Request) -> httpx2.Response:
+            if b'"stream"' in request.content:
+                return httpx2.Response(200, content=BEGUN + b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
+            return httpx2.Response(200, json={"choices": [{"message": {"content": "Hi"}}]})
+
+        client = in_process(answer)
+        assert (await client.create()).text == "Hi"
+        async with client.stream() as stream:
+            assert await stream.get_final_text() == "Once"
+        async with client.stream() as stream:
+            await anext(aiter(stream))
+
+    async def test_a_header_that_comes_twice_is_joined(self, in_process: InProcess) -> None:
+        headers = [("X-Part", "a"), ("x-part", "b")]
+        client = in_process(lambda _: httpx2.Response(200, headers=headers, json={"choices": [{}]}))
+        assert (await client.create()).response.headers["x-part"] == "a, b"
+
+    async def test_closing_a_stream_that_is_being_read_ends_the_read(self, in_process: InProcess) -> None:
+        stuck = Stuck()
+        client = in_process(lambda _: httpx2.Response(200, stream=stuck))
+
+        async def close() -> None:
+            await in_thread(stuck.reading.wait)
+            await stream.close()
+
+        with anyio.fail_after(5):
+            async with client.stream() as stream, anyio.create_task_group() as others:
+                others.start_soon(close)
+                with pytest.raises(StreamInterruptedError, match="closed by the caller"):
+                    await stream.until_done()
+        assert stream.snapshot.text == "Once"
+
+    @pytest.mark.parametrize(
+        ("raised", "kind"), [(httpx2.ReadError("gone"), StreamInterruptedError), (ZeroDivisionError(), ZeroDivisionError)]
+    )
+    async def test_an_exception_in_the_middle(
+        self, raised: Exception, kind: type[Exception], in_process: InProcess
+    ) -> None:
+        client = in_process(lambda _: httpx2.Response(200, stream=Failing(raised)))
+        async with client.stream() as stream:
+            with pytest.raises(kind):
+                await stream.until_done()
+        assert stream.snapshot.text == "Once"
+        with pytest.raises(ZeroDivisionError if kind is ZeroDivisionError else APIConnectionError):
+            await client.create()
+
+
+class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that says one thing and then nothing until it is closed."""
+
+    def __init__(self) -> None:
+        self.reading = threading.Event()
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+        self.reading.set()
+        self._closed.wait()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BEGUN
+        self.reading.set()
+        await in_thread(self._closed.wait)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    async def aclose(self) -> None:
+        self._closed.set()
+
+
+class Failing(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that fails in the middle."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+        raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BEGUN
+        raise self._error
+
+
+class TestHTTP2:
+    @pytest.fixture
+    def server(self) -> Iterator[HTTP2Server]:
+        with HTTP2Server() as server:
+            yield server
+
+    @pytest.fixture
+    async def client(self, variant: Variant, server: HTTP2Server) -> AsyncIterator[Either]:
+        url = server.base_url
+        if variant == "sync":
+            with httpx2.Client(http1=False, http2=True) as http_client:
+                yield Either(Nemotron(base_url=url, model="m", http_client=http_client))
+        else:
+            async with httpx2.AsyncClient(http1=False, http2=True) as http_client:
+                yield Either(AsyncNemotron(base_url=url, model="m", http_client=http_client))
+
+    async def test_it_answers_and_streams_over_one_connection(self, client: Either, server: HTTP2Server) -> None:
+        assert (await client.create()).text == "Hi"
+        async with client.stream(max_tokens=1) as stream:
+            assert await stream.get_final_text() == "Once"
+        assert (await client.create()).text == "Hi"
+        assert server.connections == 1
+
+    @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # trio's, of the HTTP client's generators
+    async def test_leaving_a_stream_leaves_the_connection_to_the_others(
+        self, client: Either, server: HTTP2Server
+    ) -> None:
+        async with client.stream() as stream:
+            async for _ in stream:
+                break
+        assert (await client.create()).text == "Hi"
+        assert server.connections == 1
+
+    async def test_a_silent_stream_ends_by_the_http_clients_own_limit(self, client: Either) -> None:
+        async with client.stream(timeout=Timeout(first_event=0.1)) as stream:
+            with pytest.raises(StreamTimeoutError):
+                await stream.until_done()

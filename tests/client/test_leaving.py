@@ -1,0 +1,189 @@
+"""A stream that is left gives its connection back at once; one that is read to its end lets the next use it."""
+
+import gc
+import itertools
+import threading
+import warnings
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from nemotron_client import StreamInterruptedError, TextDelta
+from nemotron_client._transport.watchdog import Guard
+from nemotron_client.testing import MockServer, Reply
+from tests.client.either import Either, in_thread
+
+BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
+DONE = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.fixture
+def endless(server: MockServer) -> MockServer:
+    server.always(Reply(chunks=itertools.repeat(BEGUN), chunk_delay=0.005))
+    return server
+
+
+@pytest.fixture
+def silent(server: MockServer) -> MockServer:
+    server.always(Reply(chunks=[BEGUN], end="hang"))
+    return server
+
+
+async def left(server: MockServer, count: int = 1) -> bool:
+    """Tell whether the server has seen clients leave, and no connection is open."""
+    return await in_thread(lambda: server.wait_for_disconnect(count) and server.open_connections == 0)
+
+
+async def test_break(client: Either, endless: MockServer) -> None:
+    async with client.stream() as stream:
+        async for event in stream:
+            assert event == TextDelta("Once")
+            break
+    assert await left(endless)
+    async with await client.create_stream() as chunks:
+        async for _ in chunks:
+            break
+    assert await left(endless, 2)
+
+
+async def test_an_exception(client: Either, endless: MockServer) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with client.stream() as stream:
+            async for _ in stream:
+                raise ZeroDivisionError
+    assert await left(endless)
+
+
+async def test_nothing_read_at_all(client: Either, endless: MockServer) -> None:
+    async with client.stream():
+        pass
+    assert await left(endless)
+
+
+async def test_a_rest_that_has_already_arrived_is_no_trouble_for_the_next(client: Either, server: MockServer) -> None:
+    for _ in range(3):
+        server.reply(Reply(chunks=[BEGUN + BEGUN + DONE]))
+        async with client.stream() as stream:
+            await anext(aiter(stream))
+    assert (await client.create()).text
+    assert await in_thread(lambda: server.open_connections) == 1
+
+
+async def test_what_was_left_can_not_be_read_on(client: Either, endless: MockServer) -> None:
+    async with client.stream() as stream:
+        await anext(aiter(stream))
+    await stream.close()
+    with pytest.raises(StreamInterruptedError, match="closed by the caller"):
+        await stream.until_done()
+    assert stream.snapshot.text.startswith("Once")
+    assert await left(endless)
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Be told when a read begins."""
+    begun = threading.Event()
+    arm = Guard.arm
+
+    def arm_and_tell(guard: Guard, progress: int) -> None:
+        arm(guard, progress)
+        begun.set()
+
+    monkeypatch.setattr(Guard, "arm", arm_and_tell)
+    return begun
+
+
+async def test_close_from_elsewhere_ends_a_read_that_waits(
+    client: Either, silent: MockServer, reading: threading.Event
+) -> None:
+    """Another thread closes the blocking stream, another task the asynchronous one."""
+
+    async def close() -> None:
+        await in_thread(reading.wait)
+        await stream.close()
+
+    with anyio.fail_after(5):
+        async with client.stream() as stream, anyio.create_task_group() as others:
+            await anext(aiter(stream))
+            reading.clear()
+            others.start_soon(close)
+            with pytest.raises(StreamInterruptedError, match="closed by the caller") as caught:
+                await stream.until_done()
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "Once"
+    assert await left(silent)
+    silent.always(None)
+    assert (await client.create()).text
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_a_cancelled_task_gives_its_connection_back(
+    client: Either, silent: MockServer, reading: threading.Event
+) -> None:
+    async def read() -> None:
+        async with client.stream() as stream:
+            await stream.until_done()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await in_thread(reading.wait)
+        tasks.cancel_scope.cancel()
+    assert await left(silent)
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+@pytest.mark.parametrize("reply", [Reply(status=0, end="hang"), Reply(body=b"{", end="hang")], ids=["headers", "body"])
+async def test_a_task_that_is_cancelled_while_it_waits_for_an_answer_gives_its_connection_back(
+    reply: Reply, client: Either, server: MockServer
+) -> None:
+    server.always(reply)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.create)
+        while not server.posts:
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert await left(server)
+    server.always(None)
+    assert (await client.create()).text
+
+
+async def test_a_stream_that_is_left_open_is_a_resource_warning(client: Either, endless: MockServer) -> None:
+    stream = await client.create_stream()
+    with warnings.catch_warnings(record=True, action="always") as caught:  # trio complains of generators too
+        del stream
+        gc.collect()
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+    assert any(each.category is ResourceWarning and "Stream was left open" in str(each.message) for each in caught)
+    assert await left(endless)
+
+
+async def test_a_stream_that_was_never_opened_is_none(client: Either) -> None:
+    client.stream()
+    gc.collect()
+
+
+async def test_a_stream_read_to_its_end_hands_its_connection_on(client: Either, server: MockServer) -> None:
+    for _ in range(5):
+        async with client.stream() as stream:
+            await stream.until_done()
+        assert await in_thread(lambda: server.open_connections) == 1
+    assert server.disconnects == 0
+
+
+async def test_a_stream_that_is_closed_after_its_end_hands_its_connection_on(client: Either, server: MockServer) -> None:
+    for _ in range(3):
+        stream = await client.create_stream()
+        await stream.items()
+        await stream.close()
+        await stream.close()
+    assert await in_thread(lambda: server.open_connections) == 1
+
+
+async def test_an_answer_that_is_cut_short_frees_its_connection(client: Either, server: MockServer) -> None:
+    server.always(Reply(chunks=[BEGUN, b"data: {\n\n"], end="hang"))
+    async with client.stream() as stream:
+        with pytest.raises(StreamInterruptedError):
+            await stream.until_done()
+        assert await left(server)

@@ -1,0 +1,129 @@
+"""What the README and the pages of docs/ show is true: snippets run, print what they say, and links lead somewhere.
+
+A ```python block runs as it is, a ```diff block as it is after the change; the blocks of a page share their names. A
+```text block right after one is what it prints (`...` for what differs from run to run). A comment right before one,
+which readers don't see, prepares it: it has `server`, `testing` and the page's names.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from doctest import ELLIPSIS, OutputChecker
+from pathlib import Path
+
+import anyio
+import pytest
+
+import nemotron_client
+from nemotron_client import testing
+from nemotron_client.testing import MockServer
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<before>.*?) -->\n)?"
+    r"^```(?P<kind>python|diff)\n(?P<code>.*?)^```\n"
+    r"(?:\n```text\n(?P<printed>.*?)^```\n)?",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    before: str
+    code: str
+    printed: str | None
+    line: int
+
+    def run(self, page: Path, names: dict[str, object], server: MockServer) -> None:
+        exec(self.before, {"server": server, "testing": testing}, names)  # noqa: S102 - our own pages
+        numbered = "\n" * self.line + self.code  # so that a traceback tells the page's lines
+        exec(compile(numbered, page, "exec"), names)  # noqa: S102
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    for found in BLOCK.finditer(text):
+        code = found["code"]
+        if found["kind"] == "diff":
+            code = "".join(line[1:] or "\n" for line in code.splitlines(keepends=True) if not line.startswith("-"))
+        yield Block(found["before"] or "", code, found["printed"], text.count("\n", 0, found.start("code")))
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+WITH_SNIPPETS = [page for page in PAGES if any(blocks(page))]
+RUNS = [
+    pytest.param(page, loop, id=f"{name_of(page)}-{loop}")
+    for page in WITH_SNIPPETS
+    for loop in (("asyncio", "trio") if "asyncio.run(" in page.read_text() else ("no loop",))
+]
+
+
+def run_on_trio(main: Coroutine[object, object, object]) -> object:
+    async def finish() -> object:
+        return await main
+
+    return anyio.run(finish, backend="trio")
+
+
+def needs_asyncio(code: str) -> bool:
+    return re.search(r"asyncio\.(?!run\b)", code) is not None
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    waited: list[float] = []
+    monkeypatch.setattr("nemotron_client._transport.blocking.sleep", waited.append)
+    yield
+    logging.getLogger("nemotron_client").setLevel(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(("page", "loop"), RUNS)
+def test_each_snippet_of_a_page_runs_and_prints_what_the_page_says(
+    page: Path, loop: str, server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if loop == "trio":
+        monkeypatch.setattr(asyncio, "run", run_on_trio)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if loop == "trio" and needs_asyncio(block.code):
+            continue
+        block.run(page, names, server)
+        printed = capsys.readouterr().out
+        if block.printed is not None:
+            same = OutputChecker().check_output(block.printed.strip(), printed.strip(), ELLIPSIS)
+            assert same, f"{page.name}:{block.line + 1} printed:\n{printed}"
+    names.clear()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_each_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if not link.startswith("https://"):
+            path, _, heading = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not heading or heading in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def is_error(name: str) -> bool:
+    thing: object = getattr(nemotron_client, name)
+    return isinstance(thing, type) and issubclass(thing, Exception)
+
+
+@pytest.mark.parametrize("name", nemotron_client.__all__)
+def test_each_public_name_is_in_the_reference_or_among_the_errors(name: str) -> None:
+    page = "how-to/errors.md" if is_error(name) else "reference/README.md"
+    assert re.search(rf"\b{name}\b", (ROOT / "docs" / page).read_text())

@@ -1,0 +1,178 @@
+"""The one list of parameters: what is in it, what is refused and how, and what help() shows."""
+
+import inspect
+import pydoc
+from collections.abc import Callable, Mapping
+from math import inf, nan
+
+import pytest
+
+from nemotron_client import RetryPolicy, Timeout
+from nemotron_client.async_client import AsyncChatCompletions, AsyncTextCompletions
+from nemotron_client.client import ChatCompletions, TextCompletions
+from nemotron_client.errors import InvalidRequestError
+from nemotron_client.options import CallOptions, ChatOptions, ChatParameters, TextBody, TextOptions, call_options, check
+
+# OpenAI's chat parameters (its API reference), with what they accept.
+OPENAI: Mapping[str, object] = {
+    "model": "m", "temperature": 0.7, "top_p": 1, "max_tokens": 5, "max_completion_tokens": 5, "n": 2, "stop": ["a", "b"],
+    "seed": -1, "frequency_penalty": -2, "presence_penalty": 2, "logit_bias": {"5": -100, 6: 100.0}, "logprobs": True,
+    "top_logprobs": 20, "tools": [{"type": "function"}], "tool_choice": "auto", "parallel_tool_calls": False,
+    "response_format": {"type": "json_object"}, "stream_options": {"include_usage": True, "continuous_usage_stats": False},
+    "user": "u", "functions": [], "function_call": "auto", "reasoning_effort": "low", "verbosity": "low",
+    "modalities": ["text"], "audio": {}, "prediction": {}, "web_search_options": {}, "service_tier": "auto", "store": False,
+    "metadata": {"a": "b"}, "prompt_cache_key": "k", "safety_identifier": "s",
+}  # fmt: skip
+# What vLLM's ChatCompletionRequest (0.32) takes beside them, and what NIM 1.x and older servers take.
+VLLM: Mapping[str, object] = {
+    "thinking_token_budget": 0, "include_reasoning": True, "use_beam_search": False, "top_k": -1, "min_p": 0.5,
+    "repetition_penalty": 1.1, "length_penalty": -0.5, "stop_token_ids": [1], "include_stop_str_in_output": True,
+    "ignore_eos": True, "min_tokens": 0, "skip_special_tokens": True, "spaces_between_special_tokens": True,
+    "truncate_prompt_tokens": -1, "truncation_side": "left", "prompt_logprobs": 0, "logprob_token_ids": [1],
+    "allowed_token_ids": (1, 2), "bad_words": ["x"], "echo": False, "add_generation_prompt": False,
+    "continue_final_message": True, "add_special_tokens": False, "documents": [{"text": "x"}], "chat_template": "x",
+    "chat_template_kwargs": {"a": 1}, "structured_outputs": {"choice": ["a"]}, "priority": -1, "request_id": "r",
+    "return_tokens_as_token_ids": True, "return_token_ids": True, "cache_salt": "s", "kv_transfer_params": {},
+    "vllm_xargs": {"a": 1}, "guided_json": {"type": "object"}, "guided_regex": "a+", "guided_choice": ["a"],
+    "guided_grammar": "g", "nvext": {"a": 1},
+}  # fmt: skip
+TEXT: Mapping[str, object] = {"prompt": "Once", "suffix": "end", "echo": True, "logprobs": 5, "best_of": 2}
+CALL: Mapping[str, object] = {
+    "timeout": Timeout(), "max_retries": 0, "retry": RetryPolicy(), "extra_headers": {"a": "b"}, "extra_body": {"a": object()}
+}  # fmt: skip
+
+
+def test_every_parameter_of_OpenAI_and_of_vLLM_is_in_the_list_and_nothing_else() -> None:  # noqa: N802
+    assert set(inspect.get_annotations(ChatOptions)) == {*OPENAI, *VLLM, *CALL}
+
+
+def test_what_is_accepted_comes_back_as_it_was_given() -> None:
+    given = {**OPENAI, **VLLM}
+    assert check({**given, **CALL}, ChatParameters) == given
+    assert check({**TEXT, **CALL}, TextBody) == TEXT
+    assert call_options({**given, **CALL}) == CALL
+
+
+def test_None_is_not_set_and_for_the_time_limit_no_limit() -> None:  # noqa: N802
+    nothing = dict.fromkeys(inspect.get_annotations(ChatOptions))
+    assert check(nothing, ChatParameters) == {}
+    assert call_options(nothing) == dict.fromkeys(CALL)
+    assert call_options({"seed": 1}) == {}
+
+
+IMPOSSIBLE: Mapping[str, list[object]] = {
+    "temperature": [3, -0.1, 2.01, "hot", nan, True],
+    "top_p": [0, 1.1, nan],
+    "max_tokens": [0, -1, 1.0, "5", True],
+    "max_completion_tokens": [0],
+    "n": [0, -1, 1.5],
+    "stop": [["a", "b", "c", "d", "e"], 5, [1], b"x", {"a"}],
+    "seed": [1.5, "1", inf],
+    "frequency_penalty": [-2.1, 2.1],
+    "presence_penalty": [-2.1, 2.1],
+    "logit_bias": [{"1": 101}, {"1": -101}, {"1": "x"}, [1]],
+    "logprobs": ["yes", 1],
+    "top_logprobs": [-1, 21],
+    "tools": [[], {}, "x", [5], "auto"],
+    "tool_choice": ["any", 5, ["auto"]],
+    "parallel_tool_calls": ["false", 0],
+    "response_format": ["json", {1: 2}, dict],
+    "stream_options": [True, {"include_usag": True}, {"include_usage": 1}],
+    "top_k": [-2, 1.5],
+    "min_p": [-0.1, 1.1],
+    "repetition_penalty": [0, -1],
+    "min_tokens": [-1],
+    "stop_token_ids": [["a"], 5, "12"],
+    "bad_words": ["abc", [1]],
+    "truncate_prompt_tokens": [-2],
+    "truncation_side": ["middle"],
+    "prompt_logprobs": [-1],
+    "guided_json": [5],
+    "thinking_token_budget": [-1],
+    "documents": [{"text": "x"}, ["x"]],
+    "model": [5, b"m"],
+    "timeout": ["5", True, [1]],
+    "max_retries": [-1, 1.5, True],
+    "retry": [5, {"max_retries": 1}],
+    "extra_headers": [{"a": 1}, ["a"], "a: b"],
+    "extra_body": [[1], {1: 2}, "{}"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [pytest.param(n, v, id=f"{n}={v!r}"[:60]) for n, values in IMPOSSIBLE.items() for v in values]
+)
+def test_an_impossible_value_is_refused_by_name_with_what_is_possible(name: str, value: object) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        call_options({name: value}) if name in CALL else check({name: value}, ChatParameters)
+    assert caught.value.parameter == name
+    text = str(caught.value)
+    assert text.startswith(f"{name}={'...' if name == 'extra_headers' else repr(value)} is not possible: give ")
+    assert caught.value.__suppress_context__  # pydantic's own words are of no use to the caller
+
+
+def test_a_long_value_is_not_shown_whole() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check({"user": ["x" * 1000]}, ChatParameters)
+    assert str(caught.value) == f"user=['{'x' * 98}... is not possible: give a string."
+
+
+@pytest.mark.parametrize("parameters", [ChatParameters, TextBody, CallOptions], ids=lambda p: p.__name__)
+def test_every_parameter_says_what_it_accepts(parameters: type[ChatParameters | TextBody | CallOptions]) -> None:
+    descriptions: dict[str, str] = {}
+    for name in parameters.__annotations__:
+        with pytest.raises(InvalidRequestError) as caught:  # object() is impossible everywhere
+            (call_options if parameters is CallOptions else lambda body: check(body, parameters))({"prompt": "x", name: object()})  # type: ignore[arg-type] # mypy joins the classes
+        descriptions[name] = str(caught.value).partition(": give ")[2]
+    assert [name for name, text in descriptions.items() if len(text) < 8] == []
+    assert [name for name, text in descriptions.items() if "include_usage" in text and name != "stream_options"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tempratur", "temperature"),
+        ("max_token", "max_tokens"),
+        ("top-p", "top_p"),
+        ("tool", "tools"),
+        ("timout", "timeout"),
+        ("extra_header", "extra_headers"),
+    ],
+)
+def test_a_misspelt_name_gets_a_suggestion(name: str, meant: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name} is not a parameter. Did you mean {meant}?") as caught:
+        check({name: None, "seed": 1} | {name: 5}, ChatParameters)
+    assert caught.value.parameter == name
+
+
+def test_an_unknown_name_gets_the_way_to_send_it() -> None:
+    with pytest.raises(InvalidRequestError, match=r"xyzzy is not a parameter\. .* use extra_body"):
+        check({"xyzzy": 1}, ChatParameters)
+
+
+@pytest.mark.parametrize("name", ["prompt", "suffix", "best_of", "messages"])
+def test_what_belongs_to_the_other_route_is_no_parameter(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name} is not a parameter"):
+        check({name: "x"}, ChatParameters)
+
+
+@pytest.mark.parametrize(
+    ("method", "first", "options"),
+    [
+        (ChatCompletions.create, ["self", "messages", "stream"], ChatOptions),
+        (ChatCompletions.stream, ["self", "messages"], ChatOptions),
+        (AsyncChatCompletions.create, ["self", "messages", "stream"], ChatOptions),
+        (AsyncChatCompletions.stream, ["self", "messages"], ChatOptions),
+        (TextCompletions.create, ["self", "prompt", "stream"], TextOptions),
+        (AsyncTextCompletions.create, ["self", "prompt", "stream"], TextOptions),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", None),
+)
+def test_help_and_signature_list_every_option(
+    method: Callable[..., object], first: list[str], options: type[ChatOptions | TextOptions]
+) -> None:
+    shown = inspect.signature(method).parameters
+    assert list(shown) == [*first, *options.__annotations__]
+    assert all(shown[name].kind is inspect.Parameter.KEYWORD_ONLY for name in options.__annotations__)
+    text = pydoc.plain(pydoc.render_doc(method))
+    assert [name for name in options.__annotations__ if f" {name}:" not in text] == []

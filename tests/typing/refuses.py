@@ -1,0 +1,153 @@
+"""What users must not get away with; checked by `test_checkers.py`, never run, and kept from this project's own checks.
+
+`# E: word` marks a line that every checker must refuse with that word in what it says, `# E strict: word` one that only
+strict checking refuses. No other line may be refused.
+"""
+
+from collections.abc import Iterator
+
+import httpx
+import httpx2
+
+from nemotron_client import (
+    AsyncNemotron,
+    AsyncStream,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatOptions,
+    HookEvent,
+    Message,
+    Nemotron,
+    RetryPolicy,
+    StreamEvent,
+    StreamInterruptedError,
+    TextDelta,
+    Timeout,
+    UserMessage,
+)
+
+
+def options_that_do_not_exist(client: Nemotron) -> None:
+    client.chat.completions.create(messages="Hi", temprature=0.2)  # E: create
+    client.chat.completions.create(messages="Hi", stream=True, temprature=0.2)  # E: create
+    client.chat.completions.create(messages="Hi", suffix="!")  # E: create
+    client.chat.completions.stream(messages="Hi", temprature=0.2)  # E: temprature
+    client.chat.completions.stream(messages="Hi", stream=True)  # E: stream
+    client.completions.create(prompt="Once", tools=[{"type": "function"}])  # E: create
+    client.with_options(temperature=0.2)  # E: temperature
+    Nemotron(apikey="made-up")  # E: apikey
+    Timeout(read=5)  # E: read
+    RetryPolicy(retries=5)  # E: retries
+    UserMessage(content="Hi", contents="Hi")  # E: contents
+
+
+def options_prepared_beforehand_that_do_not_exist(options: ChatOptions) -> None:
+    options["temprature"] = 0.2  # E: temprature
+    options["temperature"] = "hot"  # E: float
+
+
+def values_of_another_type(client: Nemotron) -> None:
+    client.chat.completions.create(messages="Hi", temperature="hot")  # E: create
+    client.chat.completions.create(messages="Hi", max_tokens=2.5)  # E: create
+    client.chat.completions.create(messages="Hi", stream="yes")  # E: create
+    client.chat.completions.create(messages="Hi", tool_choice="any")  # E: create
+    client.chat.completions.create(messages="Hi", stop=[1])  # E: str
+    client.chat.completions.create(messages="Hi", timeout="5")  # E: create
+    client.chat.completions.stream(messages="Hi", temperature="hot")  # E: temperature
+    client.completions.create(prompt=3)  # E: create
+    client.models.retrieve(7)  # E: retrieve
+    Nemotron(timeout="5")  # E: timeout
+    Nemotron(retry=3)  # E: retry
+    Nemotron(headers={"x-team": 1})  # E: int
+    Nemotron(on_event="print")  # E: on_event
+    Timeout(connect="10")  # E: connect
+    RetryPolicy(wait=5)  # E: wait
+    UserMessage(content=3)  # E: content
+
+
+def hooks_of_another_event(told: list[str]) -> None:
+    def of_a_stream(event: StreamEvent) -> None:
+        told.append(event.type)
+
+    def of_two(event: HookEvent, other: HookEvent) -> None:
+        told.extend([event.type, other.type])
+
+    Nemotron(on_event=of_a_stream)  # E: on_event
+    AsyncNemotron(on_event=of_two)  # E: on_event
+
+
+def messages_that_are_none(client: Nemotron, one: Message, some: Iterator[Message]) -> None:
+    client.chat.completions.create("Hi")  # E: create
+    client.chat.completions.stream("Hi")  # E: positional
+    client.chat.completions.create()  # E: create
+    client.chat.completions.stream(temperature=0.2)  # E: messages
+    client.chat.completions.create(messages=None)  # E: create
+    client.chat.completions.create(messages=one)  # E: create
+    client.chat.completions.create(messages=some)  # E: create
+    client.chat.completions.create(messages=["Hi"])  # E: str
+    client.chat.completions.create(messages={"role": "user", "content": "Hi"})  # E: create
+    UserMessage("Hi")  # E: positional
+
+
+def an_http_client_of_the_other_kind() -> None:
+    Nemotron(http_client=httpx2.AsyncClient())  # E: http_client
+    Nemotron(http_client=httpx.AsyncClient())  # E: http_client
+    AsyncNemotron(http_client=httpx2.Client())  # E: http_client
+    AsyncNemotron(http_client=httpx.Client())  # E: http_client
+    Nemotron(http_client=httpx2)  # E: http_client
+
+
+async def blocking_results_are_not_awaited(client: Nemotron) -> None:
+    await client.chat.completions.create(messages="Hi")  # E: ChatCompletion
+    await client.models.list()  # E: ModelList
+    await client.close()  # E: None
+    async with client:  # E: __aenter__
+        pass
+    async with client.chat.completions.stream(messages="Hi"):  # E: __aenter__
+        pass
+
+
+async def asynchronous_results_are_awaited(client: AsyncNemotron) -> None:
+    client.chat.completions.create(messages="Hi")  # E: used
+    client.close()  # E: used
+    _ = client.chat.completions.create(messages="Hi").text  # E: text
+    with client:  # E: __enter__
+        pass
+    with client.chat.completions.stream(messages="Hi"):  # E: __enter__
+        pass
+    async with client.chat.completions.stream(messages="Hi") as stream:
+        _ = stream.get_final_text().upper()  # E: upper
+
+
+async def an_asynchronous_stream_is_not_for_a_blocking_loop(chunks: AsyncStream[ChatCompletionChunk]) -> None:
+    for _ in chunks:  # E: __iter__
+        pass
+
+
+def a_stream_is_no_answer(client: Nemotron, *, either: bool) -> None:
+    _ = client.chat.completions.create(messages="Hi", stream=True).text  # E: text
+    _ = client.chat.completions.create(messages="Hi", stream=either).text  # E: text
+    _ = client.chat.completions.create(messages="Hi")[0]  # E: ChatCompletion
+    for delta in client.chat.completions.stream(messages="Hi"):
+        _ = delta.upper()  # E: upper
+
+
+def what_may_be_missing_is_looked_at_first(done: ChatCompletion, error: StreamInterruptedError) -> None:
+    _ = done.choices[0].message.content.upper()  # E: upper
+    _ = done.usage.total_tokens  # E: total_tokens
+    _ = error.partial.text  # E: text
+    _ = done.txt  # E: txt
+
+
+def events_are_told_apart_first(event: StreamEvent) -> None:
+    _ = event.delta  # E: delta
+    if event.type == "text.delta":
+        _ = event.text  # E: text
+    if event.type == "text-delta":  # E strict: text-delta
+        pass
+
+
+def events_do_not_change(event: TextDelta, limits: Timeout, policy: RetryPolicy) -> None:
+    event.delta = "other"  # E: delta
+    limits.total = 5  # E: total
+    policy.max_retries = 5  # E: max_retries
