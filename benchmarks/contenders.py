@@ -130,7 +130,10 @@ def _openai(base_url: str) -> Contender:
         return pieces
 
     return Contender(
-        lambda prompt: chat.create(**question(prompt)), stream, lambda prompt: async_chat.create(**question(prompt)), astream
+        lambda prompt: chat.create(**question(prompt)),
+        stream,
+        lambda prompt: async_chat.create(**question(prompt)),
+        astream,
     )
 
 
@@ -171,7 +174,10 @@ def _mistralai(base_url: str) -> Contender:
         return pieces
 
     return Contender(
-        lambda prompt: chat.complete(**question(prompt)), stream, lambda prompt: chat.complete_async(**question(prompt)), astream
+        lambda prompt: chat.complete(**question(prompt)),
+        stream,
+        lambda prompt: chat.complete_async(**question(prompt)),
+        astream,
     )
 
 
@@ -267,9 +273,11 @@ FIRST_ANSWERS = {
     RAW: f'{_BASE_CODE}httpx2.Client().post(URL + "/chat/completions", json=dict({_MESSAGES})).json()',
     OURS: f"import nemotron_client\nnemotron_client.Nemotron(base_url=URL).chat.completions.create({_MESSAGES})",
     "openai": f'import openai\nopenai.OpenAI(base_url=URL, api_key="none").chat.completions.create({_MESSAGES})',
-    "mistralai": f'from mistralai.client import Mistral\nMistral(server_url=URL[:-3], api_key="none").chat.complete({_MESSAGES})',
+    "mistralai": "from mistralai.client import Mistral\n"
+    f'Mistral(server_url=URL[:-3], api_key="none").chat.complete({_MESSAGES})',
     "ChatNVIDIA": "from langchain_nvidia_ai_endpoints import ChatNVIDIA\n"
     f'ChatNVIDIA(base_url=URL, model={MODEL!r}, api_key="none").invoke("Say hello.")',
-    "litellm": f'import litellm\nlitellm.completion(api_base=URL, custom_llm_provider="openai", api_key="none", {_MESSAGES})',
+    "litellm": "import litellm\n"
+    f'litellm.completion(api_base=URL, custom_llm_provider="openai", api_key="none", {_MESSAGES})',
 }
 """Programs that get one answer; URL is put in."""

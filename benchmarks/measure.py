@@ -3,12 +3,16 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from statistics import median
 from subprocess import DEVNULL, PIPE, Popen, run
+from typing import TypeAlias
 
 from benchmarks.contenders import RAW
+
+Figures: TypeAlias = "dict[str, list[float]]"
+"""By name, what each round found."""
 
 # Compiled modules are to be used and kept, whatever the shell says: users have them.
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -20,7 +24,7 @@ class Worker:
 
     def __init__(self, python: str, name: str, url: str) -> None:
         """Start it and wait until its library is loaded."""
-        self._process = Popen(
+        self._process = Popen(  # noqa: S603 - an interpreter that the user names
             [python, "-m", "benchmarks.worker", name, url],
             env=_ENVIRONMENT,
             stdin=PIPE,
@@ -49,7 +53,7 @@ class Worker:
 
 
 @contextmanager
-def workers(names: Iterable[str], pythons: Iterable[str], url: str) -> Iterator[dict[str, Worker]]:
+def workers(names: Iterable[str], pythons: Iterable[str], url: str) -> Generator[dict[str, Worker]]:
     """Start the contenders, each with the first interpreter that has it; one that none has is left out."""
     started: dict[str, Worker] = {}
     try:
@@ -66,37 +70,41 @@ def workers(names: Iterable[str], pythons: Iterable[str], url: str) -> Iterator[
             worker.stop()
 
 
-def in_turn(rounds: int, measure: Mapping[str, Callable[[], float | None]]) -> dict[str, float]:
-    """Return the median of each over so many rounds, after one that doesn't count.
+def in_turn(rounds: int, measure: Mapping[str, Callable[[], float | None]]) -> Figures:
+    """Measure each in so many rounds, after one that doesn't count.
 
-    All are measured in each round, so that they share good times and bad.
+    All take their turn in each round, so that they share good times and bad. One that fails is left out.
     """
-    found: dict[str, list[float]] = {name: [] for name in measure}
+    found: Figures = {name: [] for name in measure}
     for number in range(rounds + 1):
-        for name, once in measure.items():
-            value = once()
-            if value is not None and number:
+        for name in tuple(found):
+            value = measure[name]()
+            if value is None:
+                del found[name]
+            elif number:
                 found[name].append(value)
-    return {name: median(values) for name, values in found.items() if values}
+    return found
 
 
 def python(interpreter: str, code: str) -> str | None:
     """Run a fresh interpreter and return what it prints; None if it fails."""
-    done = run([interpreter, "-c", code], env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = run(  # noqa: S603 - an interpreter that the user names
+        [interpreter, "-c", code], env=_ENVIRONMENT, capture_output=True, text=True, check=False
+    )
     return done.stdout if done.returncode == 0 else None
 
 
 def table(
-    title: str, columns: Mapping[str, Mapping[str, float]], targets: Mapping[str, str], *, scale: float = 1.0, base: str = RAW
+    title: str, columns: Mapping[str, Figures], targets: Mapping[str, str], *, scale: float = 1.0, base: str = RAW
 ) -> None:
-    """Print a section.
+    """Print a section: medians, and medians of the ratios in each round.
 
     Args:
         title: With the unit.
-        columns: For each column the values by row; "base" gives the ratios.
+        columns: For each column the rows, and what each round found.
         targets: For some rows what they should be.
-        scale: What values are multiplied by.
-        base: The row that the others are divided by.
+        scale: What is printed for one of what was found.
+        base: The row that the others are compared with.
     """
     print(f"\n## {title}\n")
     rows = list(dict.fromkeys(name for column in columns.values() for name in column))
@@ -111,7 +119,10 @@ def table(
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|", flush=True)
 
 
-def _cell(value: float | None, base: float | None, scale: float) -> str:
-    if value is None:
+def _cell(values: list[float] | None, base: list[float] | None, scale: float) -> str:
+    if values is None:
         return "-"
-    return f"{value * scale:,.1f}" + (f" ({value / base:.2f} x)" if base else "")
+    middle = f"{median(values) * scale:,.1f}"
+    if base is None:
+        return middle
+    return f"{middle} ({median(value / other for value, other in zip(values, base, strict=True)):.2f} x)"

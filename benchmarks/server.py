@@ -1,15 +1,15 @@
 """A server that costs a client as little as can be, in a process of its own, whose CPU time is so nobody else's.
 
-What it answers is written in the prompt, since every client passes that on: "{n} chunks" is a stream of so many, each a TCP
-write of its own; "{n} paced chunks" waits a millisecond between them, so that each is a read of its own too, as with a real
-model; "{n} failures" are that many 500s, in turn with one 200.
+What it answers is written in the prompt, since every client passes that on: "{n} chunks" is a stream of so many, each
+a TCP write of its own; "{n} paced chunks" waits a millisecond between them, so that each is a read of its own too, as
+with a real model; "{n} failures" are that many 500s, and then a 200.
 """
 
 import asyncio
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from subprocess import PIPE, Popen
 
@@ -18,30 +18,33 @@ MODEL = "mistralai/mistral-nemotron"
 _STREAM = re.compile(rb"(\d+)( paced)? chunks")
 _FAILURES = re.compile(rb"(\d+) failures")
 # As vLLM 0.32 writes them (docs/explanation/protocol.md).
-_HEAD = b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion.chunk","created":1767225600,"model":"mistralai/mistral-nemotron",'
-_ROLE = b'"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}'
-_TEXT = b'"choices":[{"index":0,"delta":{"content":" %b"},"logprobs":null,"finish_reason":null,"token_ids":null}]}'
-_STOP = b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}]}'
+_IDENTITY = b'"id":"chatcmpl-b4a4da1da7cda94f","created":1767225600,"model":"mistralai/mistral-nemotron"'
+_CHUNK = b'{%b,"object":"chat.completion.chunk","choices":[{"index":0,"delta":%b,"logprobs":null,%b,"token_ids":null}]}'
 _ANSWER = (
-    b'{"id":"chatcmpl-b4a4da1da7cda94f","object":"chat.completion","created":1767225600,"model":"mistralai/mistral-nemotron",'
-    b'"choices":[{"index":0,"message":{"role":"assistant","content":"Hello! How can I help you today?","refusal":null,'
-    b'"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"stop",'
-    b'"stop_reason":null,"token_ids":null}],"service_tier":null,"system_fingerprint":null,'
-    b'"usage":{"prompt_tokens":7,"total_tokens":16,"completion_tokens":9,"prompt_tokens_details":null},"prompt_logprobs":null}'
-)
-_MODELS = b'{"object":"list","data":[{"id":"mistralai/mistral-nemotron","object":"model","created":1767225600,"owned_by":"vllm"}]}'
+    b'{%b,"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"Hello! How can I help you today?","refusal":null,"annotations":null,"audio":null,"function_call":null,'
+    b'"reasoning":null},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}],"service_tier":null,'
+    b'"system_fingerprint":null,"usage":{"prompt_tokens":7,"total_tokens":16,"completion_tokens":9,'
+    b'"prompt_tokens_details":null},"prompt_logprobs":null}'
+) % _IDENTITY
 _ERROR = b'{"error":{"message":"busy","type":"InternalServerError","param":null,"code":500}}'
 
 
 def _piece(event: bytes) -> bytes:
-    data = b"data: " + event + b"\n\n"
+    data = b"data: %b\n\n" % event
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_FIRST, _LAST = _piece(_HEAD + _ROLE), _piece(_HEAD + _STOP)
+def _chunk(delta: bytes, finish_reason: bytes = b"null") -> bytes:
+    return _piece(_CHUNK % (_IDENTITY, delta, b'"finish_reason":%b' % finish_reason))
+
+
+_FIRST, _LAST = _chunk(b'{"role":"assistant","content":""}'), _chunk(b"{}", b'"stop"')
 # Several, since litellm takes a text that repeats itself for a fault.
-_MIDDLE = [_piece(_HEAD + _TEXT % word) for word in b"one two three four five six seven".split()]
+_MIDDLE = [_chunk(b'{"content":" %b"}' % word) for word in b"one two three four five six seven".split()]
 _END = _piece(b"[DONE]") + b"0\r\n\r\n"
+_HEAD = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class _Server:
@@ -69,15 +72,15 @@ class _Server:
             _whole(b"500 Internal Server Error", _ERROR, writer)
         else:
             self._failed = 0
-            _whole(b"200 OK", _ANSWER if body else _MODELS, writer)
+            _whole(b"200 OK", _ANSWER, writer)
 
 
 def _whole(status: bytes, body: bytes, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
+    writer.write(_HEAD % (status, len(body)) + body)
 
 
 async def _stream(chunks: int, writer: asyncio.StreamWriter, *, paced: bool) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    writer.write(_STREAM_HEAD)
     writer.write(_FIRST)
     for number in range(chunks - 2):
         if paced:
@@ -96,13 +99,11 @@ async def _main() -> None:
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running() -> Generator[str]:
     """Run the server and give its base URL."""
     with Popen([sys.executable, "-m", "benchmarks.server"], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 if __name__ == "__main__":

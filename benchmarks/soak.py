@@ -1,8 +1,9 @@
-"""Stream for a long time among faults and watch what is left behind: `python -m benchmarks.soak [seconds]`, `nox -s soak`.
+"""Stream for a long time among faults and watch what is left behind: `python -m benchmarks.soak [seconds]`.
 
-Fifty tasks read numbered chunks from a server in another process, which does what each prompt says: it resets connections,
-falls silent, refuses. The tasks leave early or are cancelled too. Ends with exit status 1 if a chunk was lost or doubled, if
-a call ended otherwise than it had to, if a request was sent too often, or if connections, tasks, threads or memory remain.
+Fifty tasks read numbered chunks from a server in another process, which does what each prompt says: it resets
+connections, falls silent, refuses. The tasks leave early or are cancelled too. Ends with exit status 1 if a chunk was
+lost or doubled, if a call ended otherwise than it had to, if a request was sent too often, or if connections, tasks,
+threads or memory remain. Linux only.
 """
 
 import asyncio
@@ -30,8 +31,8 @@ _SETTLING = 10.0  # seconds; the watchdog thread stays for 5 after its last stre
 _ROOM = 2 * 1024 * 1024  # bytes by which an interpreter's memory moves although nothing is kept
 _PAUSE = 0.01  # seconds between chunks
 
-# What the server does, how often among all, and what a caller who reads to the end must get (None: the answer). Outages and
-# rate limits are over at the second attempt.
+# What the server does, how often among all, and what a caller who reads to the end must get (None: the answer).
+# Outages and rate limits are over at the second attempt.
 _DEEDS: dict[str, tuple[float, type[Exception] | None]] = {
     "whole": (60, None),
     "outage": (5, None),
@@ -48,7 +49,10 @@ _TWICE = frozenset({"outage", "rate-limit"})
 
 
 def _event(delta: str, finish_reason: str = "null") -> bytes:
-    return b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":%b}]}\n\n' % (delta.encode(), finish_reason.encode())
+    return b'data: {"choices":[{"index":0,"delta":%b,"finish_reason":%b}]}\n\n' % (
+        delta.encode(),
+        finish_reason.encode(),
+    )
 
 
 def _chunks(deed: str, count: int) -> Iterator[bytes]:
@@ -156,12 +160,11 @@ class _Soak:
         count, leave = self._random.randrange(5, 60), self._random.choice(["", "", "", "break", "cancel"])
         prompt, numbers, end = f"{deed} {self._serial} {count}", list[int](), "ended"
         try:
-            async with asyncio.timeout(self._random.uniform(0, 0.5) if leave == "cancel" else None) as limit:
+            async with asyncio.timeout(self._random.uniform(0, 0.5) if leave == "cancel" else None):
                 await self._read(prompt, numbers, self._random.randrange(count) if leave == "break" else count + 1)
         except APIError as error:
             end = type(error).__name__
         except TimeoutError:
-            assert limit.expired()
             end = "cancelled"
         self._judge(prompt, leave, end, numbers)
 
@@ -187,11 +190,9 @@ class _Soak:
         self.pieces += len(numbers)
         if numbers != list(range(len(numbers))):
             self.violations.append(f"{prompt}: chunks were lost or doubled: {numbers}")
-        if leave == "cancel" and end == "cancelled":
-            return
         wanted = error.__name__ if error else "ended"
-        left = leave == "break" and end == "ended"
-        if (end != wanted or (error is None and len(numbers) != int(count))) and not left:
+        left = (leave, end) in {("cancel", "cancelled"), ("break", "ended")}
+        if not left and (end != wanted or (error is None and len(numbers) != int(count))):
             self.violations.append(f"{prompt}: {end} after {len(numbers)} chunks, where {wanted} had to be")
 
 
@@ -212,7 +213,7 @@ async def _soak(seconds: float, server: _Server) -> list[str]:
     grown = resident() - memory
     await client.close()
     settled = monotonic() + _SETTLING
-    while (server.state()[0] or _left() != before) and monotonic() < settled:
+    while (server.state()[0] or _left() != before) and monotonic() < settled:  # noqa: ASYNC110 - nobody tells of it
         await asyncio.sleep(0.1)
     connections, requests, too_often = server.state()
     for end, times in sorted(soak.ends.items()):

@@ -101,7 +101,7 @@ def _main(name: str, url: str) -> None:
         told = json.loads(line)
         try:
             value = getattr(worker, told.pop("do"))(**told)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a library may raise
             traceback.print_exc()
             value = None
         print(json.dumps(value), flush=True)

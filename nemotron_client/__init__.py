@@ -73,7 +73,7 @@ from .messages import (
     Usage,
     UserMessage,
 )
-from .options import ChatOptions, TextOptions
+from .options import ChatOptions, StreamOptions, TextOptions
 from .retry import RetryPolicy
 from .streams import AsyncChatStream, AsyncStream, ChatStream, Stream
 from .timeouts import Timeout
@@ -147,6 +147,7 @@ __all__ = [
     "Stream",
     "StreamEvent",
     "StreamInterruptedError",
+    "StreamOptions",
     "StreamTimeoutError",
     "SystemMessage",
     "TextDelta",

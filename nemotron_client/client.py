@@ -74,7 +74,7 @@ class Nemotron:
             model: The model's name; by default mistralai/mistral-nemotron there, and what a server of one's own says
                 it serves.
             timeout: A Timeout; a number of seconds for everything; or None for no limit.
-            max_retries: How often an outage is tried again; short for ``RetryPolicy(max_retries=...)``.
+            max_retries: How often an outage is tried again; 0 turns off the waiting out of 429s too.
             retry: When a failed request is sent again.
             headers: Sent with every request.
             proxy: The URL of a proxy; by default what HTTPS_PROXY and the like say.
@@ -107,10 +107,10 @@ class Nemotron:
 
     def _set(self, client: flows.Client, driver: Blocking, *, owns: bool) -> None:
         self._client, self._driver, self._owns = client, driver, owns
-        self.chat = Chat(client, driver)
-        self.completions = TextCompletions(client, driver)
-        self.models = Models(client, driver)
-        self.server = Server(client, driver)
+        self.chat: Chat = Chat(client, driver)
+        self.completions: TextCompletions = TextCompletions(client, driver)
+        self.models: Models = Models(client, driver)
+        self.server: Server = Server(client, driver)
 
     def with_options(
         self,
@@ -119,7 +119,7 @@ class Nemotron:
         timeout: Timeout | float | None = UNCHANGED,
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
-    ) -> Nemotron:
+    ) -> Self:
         """Return a client with other settings that shares this one's connections; closing it closes nothing.
 
         Args:
@@ -157,8 +157,9 @@ class Nemotron:
         """Show where it talks to, and no key."""
         if not hasattr(self, "_client"):  # as in the traceback of the error that kept it from being made
             return f"{type(self).__name__}()"
-        config = self._client.config
-        return f"{type(self).__name__}(base_url={config.base_url!r}, model={config.model!r})"
+        config, served = self._client.config, self._client.shared.served
+        model = config.model or (served.id if served else "asked of the server")
+        return f"{type(self).__name__}(base_url={config.base_url!r}, model={model!r})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would carry the key, and connections can't be carried.
@@ -184,7 +185,7 @@ class Chat(_Resource):
     def __init__(self, client: flows.Client, driver: Blocking) -> None:
         """Bind to a client."""
         super().__init__(client, driver)
-        self.completions = ChatCompletions(client, driver)
+        self.completions: ChatCompletions = ChatCompletions(client, driver)
 
 
 class ChatCompletions(_Resource):

@@ -75,7 +75,7 @@ class Config:
         return replace(
             self,
             model=model or self.model,
-            timeout=self.timeout if timeout is UNCHANGED else Timeout.of(timeout),
+            timeout=self.timeout if timeout is UNCHANGED else Timeout.of(timeout, self.timeout),
             retry=merge_retry(self.retry, max_retries, retry),
         )
 
@@ -111,7 +111,7 @@ def resolve(
         base_url: Where the API is, up to ``/v1``.
         model: The model's name.
         timeout: The limits; a number is the total, None is no limit at all.
-        max_retries: Short for ``RetryPolicy(max_retries=...)``.
+        max_retries: How often an outage is tried again; 0 turns off the waiting out of 429s too.
         retry: When to send again.
         headers: Sent with every request.
         allow_insecure: Send prompts and key over plain http to a public host.
@@ -166,7 +166,8 @@ def merge_retry(base: RetryPolicy, max_retries: int | None, retry: RetryPolicy |
     if retry is not None:
         msg = "Give max_retries or retry, not both: RetryPolicy has max_retries too."
         raise ConfigurationError(msg)
-    return RetryPolicy(max_retries=max_retries, rate_limit_wait=base.rate_limit_wait, wait=base.wait, stop=base.stop)
+    # 0 is how people say "never send twice", and a 429 that is waited out is sent twice.
+    return replace(base, max_retries=max_retries, rate_limit_wait=base.rate_limit_wait if max_retries else 0.0)
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:
@@ -217,6 +218,9 @@ def _clean_key(key: str | None, source: str) -> Secret | None:
     if key is None or not key.strip():
         return None
     key = Secret(key.strip())
+    if key.startswith("$"):
+        msg = f"{source}={key!r} is the name of a variable, not a key: nothing puts its value in place of it here."
+        raise ConfigurationError(msg)
     if not key.isascii() or not key.isprintable() or " " in key:
         msg = (
             f"{source} holds a character that no key has (a space, a line break, or one outside ASCII). Copy it again."

@@ -3,8 +3,6 @@
     NemotronError
     ├── ConfigurationError              the client can't be made as asked: no key, a bad base URL, ...
     ├── InvalidRequestError             an option that is misspelt, impossible or can't be sent
-    ├── InvalidConversationError        messages that the model's rules can't accept
-    ├── ToolDefinitionError             a tool that can't be described to the model
     ├── ContextOverflowError            the prompt and the answer don't fit the window
     │   └── ContextLengthExceededError  ... as the server says (also a BadRequestError)
     └── APIError                        something came, or failed to come, from the server
@@ -94,14 +92,6 @@ class InvalidRequestError(NemotronError):
         self.parameter = parameter
 
 
-class InvalidConversationError(NemotronError):
-    """The messages break a rule of the model that can't be mended; nothing was sent."""
-
-
-class ToolDefinitionError(NemotronError):
-    """A tool can't be described to the model; nothing was sent."""
-
-
 class ContextOverflowError(NemotronError):
     """The prompt and the room for an answer don't fit the model's window.
 
@@ -138,7 +128,7 @@ class APIError(NemotronError):
         super().__init__(message)
         self.body = body
         self.request_id = request_id
-        self.attempts = tuple(attempts)
+        self.attempts: tuple[Attempt, ...] = tuple(attempts)
         self.hint = hint
 
     def __str__(self) -> str:
@@ -195,6 +185,7 @@ class APIStatusError(APIError):
         status_code: The HTTP status.
         code: The server's own code, where it has one.
         type: The server's own name for the error, where it has one.
+        param: The parameter at fault, where the server says so.
         retry_after: Seconds that the server asks to wait, where it says so.
         should_retry: Whether another try is welcome, where the server says so (``x-should-retry``).
     """
@@ -202,6 +193,7 @@ class APIStatusError(APIError):
     status_code: int = 0
     code: str | int | None = None
     type: str | None = None
+    param: str | None = None
     retry_after: float | None = None
     should_retry: bool | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import from_json
@@ -23,7 +23,7 @@ _CUT_SHORT = frozenset({"length", "model_length", "abort"})
 
 class _Wire(BaseModel):
     # Built when the first answer is read, which half of importing this library would otherwise go to.
-    model_config = ConfigDict(extra="allow", defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True)
 
 
 class FunctionCall(_Wire):
@@ -42,7 +42,7 @@ class ToolCall(_Wire):
 
 
 class _Input(BaseModel):
-    model_config = ConfigDict(defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True)
 
 
 class SystemMessage(_Input):

@@ -5,13 +5,11 @@ and what :func:`check` validates with. None means "not set" (for ``timeout`` it 
 not sent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, GetPydanticSchema, InstanceOf, TypeAdapter, ValidationError, with_config
 from pydantic.fields import FieldInfo
@@ -23,42 +21,48 @@ from .retry import RetryPolicy
 from .timeouts import Timeout
 
 Json: TypeAlias = Mapping[str, object]
-_LONGEST_SHOWN = 100
 Prompt: TypeAlias = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
+_LONGEST_SHOWN = 100
 
-# The description says what is accepted; it ends up in help() and in the error for a value that is not.
-_Temperature = Annotated[float, Field(ge=0, le=2, description="a number from 0 to 2; higher draws more freely")]
-_TopP = Annotated[float, Field(gt=0, le=1, description="a number above 0, up to 1")]
-_Penalty = Annotated[float, Field(ge=-2, le=2, description="a number from -2 to 2")]
-_Count = Annotated[int, Field(ge=1, description="a whole number from 1")]
-_Natural = Annotated[int, Field(ge=0, description="a whole number from 0")]
-_Whole = Annotated[int, Field(description="a whole number")]
-_Flag = Annotated[bool, Field(description="True or False")]
-_Text = Annotated[str, Field(description="a string")]
-_Object = Annotated[Json, Field(description="a mapping with string keys")]
-_Stop = Annotated[
-    str | Annotated[Sequence[str], Field(max_length=4)], Field(description="a string, or up to 4 strings")
-]
-_Strings = Annotated[Sequence[str], Field(description="a sequence of strings")]
-_Tokens = Annotated[Sequence[int], Field(description="a sequence of token ids")]
-_Objects = Annotated[Sequence[Json], Field(description="a sequence of mappings")]
-_Tools = Annotated[Sequence[Json], Field(min_length=1, description="at least one tool; leave it out for none")]
-_Bias = Annotated[
-    Mapping[str | int, Annotated[float, Field(ge=-100, le=100)]],
-    Field(description="a mapping of token ids to numbers from -100 to 100"),
-]
-_ToolChoice = Annotated[
-    Literal["auto", "none", "required"] | Json,
-    Field(description='"auto", "none", "required" or {"type": "function", "function": {"name": ...}}'),
-]
-# Not InstanceOf: that looks inside too, at types that only tenacity has, which is imported when a strategy is given.
-_Policy = Annotated[
-    RetryPolicy, GetPydanticSchema(lambda kind, _: is_instance_schema(kind)), Field(description="a RetryPolicy")
-]
+# What is accepted, and in which words an error says so.
+_TEMPERATURE = Field(ge=0, le=2, description="a number from 0 to 2; higher draws more freely")
+_SHARE = Field(ge=0, le=1, description="a number from 0 to 1")
+_TOP_P = Field(gt=0, le=1, description="a number above 0, up to 1")
+_PENALTY = Field(ge=-2, le=2, description="a number from -2 to 2")
+_ABOVE_0 = Field(gt=0, description="a number above 0; 1 changes nothing")
+_NUMBER = Field(description="a number")
+_COUNT = Field(ge=1, description="a whole number from 1")
+_NATURAL = Field(ge=0, description="a whole number from 0")
+_UP_TO_20 = Field(ge=0, le=20, description="a whole number from 0 to 20")
+_OR_MINUS_1 = Field(ge=-1, description="a whole number from -1")
+_WHOLE = Field(description="a whole number")
+_FLAG = Field(description="True or False")
+_TEXT = Field(description="a string")
+_OBJECT = Field(description="a mapping with string keys")
+_STRINGS = Field(description="a sequence of strings")
+_TOKENS = Field(description="a sequence of token ids")
+_OBJECTS = Field(description="a sequence of mappings")
+_STOP = Field(description="a string, or up to 4 strings")
+_TOOLS = Field(min_length=1, description="at least one tool; leave it out for none")
+_BIAS = Field(description="a mapping of token ids to numbers from -100 to 100")
+_TOOL_CHOICE = Field(description='"auto", "none", "required" or {"type": "function", "function": {"name": ...}}')
+_FUNCTION_CALL = Field(description='"auto", "none" or {"name": ...}')
+_SIDE = Field(description='"left" or "right"')
+_SCHEMA = Field(description="a JSON schema")
+_PROMPT = Field(description="a string, strings, token ids, or sequences of token ids")
+_SECONDS = Field(description="seconds, a Timeout, or None for no limit")
+_STREAM_OPTIONS = Field(description='a mapping such as {"include_usage": True}')
+_HEADERS = Field(description="a mapping of names to strings")
+_POLICY = Field(description="a RetryPolicy")
+
+_Bias = Annotated[float, Field(ge=-100, le=100)]
+# Not InstanceOf, which looks inside: at types that only tenacity has, which is imported when a strategy is given.
+_IS_INSTANCE = GetPydanticSchema(lambda kind, _: is_instance_schema(kind))
 
 
+@with_config(_STRICT)
 class StreamOptions(TypedDict, total=False):
     """What a stream tells beside its chunks."""
 
@@ -70,62 +74,60 @@ class StreamOptions(TypedDict, total=False):
 class CallOptions(TypedDict, total=False):
     """What concerns the call and is not part of the request's body."""
 
-    timeout: (
-        Annotated[InstanceOf[Timeout] | float, Field(description="seconds, a Timeout, or None for no limit")] | None
-    )
-    max_retries: _Natural | None
-    retry: _Policy | None
-    extra_headers: Annotated[Mapping[str, str], Field(description="a mapping of names to strings")] | None
-    extra_body: _Object | None
+    timeout: Annotated[InstanceOf[Timeout] | float, _SECONDS] | None
+    max_retries: Annotated[int, _NATURAL] | None
+    retry: Annotated[RetryPolicy, _IS_INSTANCE, _POLICY] | None
+    extra_headers: Annotated[Mapping[str, str], _HEADERS] | None
+    extra_body: Annotated[Json, _OBJECT] | None
 
 
 class _Sampling(TypedDict, total=False):
     # OpenAI's, for both routes
-    model: _Text | None
-    temperature: _Temperature | None
-    top_p: _TopP | None
-    max_tokens: _Count | None
-    n: _Count | None
-    stop: _Stop | None
-    seed: _Whole | None
-    frequency_penalty: _Penalty | None
-    presence_penalty: _Penalty | None
-    logit_bias: _Bias | None
-    stream_options: StreamOptions | None
-    user: _Text | None
+    model: Annotated[str, _TEXT] | None
+    temperature: Annotated[float, _TEMPERATURE] | None
+    top_p: Annotated[float, _TOP_P] | None
+    max_tokens: Annotated[int, _COUNT] | None
+    n: Annotated[int, _COUNT] | None
+    stop: Annotated[str | Annotated[Sequence[str], Field(max_length=4)], _STOP] | None
+    seed: Annotated[int, _WHOLE] | None
+    frequency_penalty: Annotated[float, _PENALTY] | None
+    presence_penalty: Annotated[float, _PENALTY] | None
+    logit_bias: Annotated[Mapping[str, _Bias] | Mapping[int, _Bias] | Mapping[str | int, _Bias], _BIAS] | None
+    stream_options: Annotated[StreamOptions, _STREAM_OPTIONS] | None
+    user: Annotated[str, _TEXT] | None
     # vLLM and NIM, for both routes
-    top_k: Annotated[int, Field(ge=-1, description="a whole number; 0 or -1 for all tokens")] | None
-    min_p: Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")] | None
-    repetition_penalty: Annotated[float, Field(gt=0, description="a number above 0; 1 is none")] | None
-    length_penalty: Annotated[float, Field(description="a number")] | None
-    min_tokens: _Natural | None
-    stop_token_ids: _Tokens | None
-    include_stop_str_in_output: _Flag | None
-    ignore_eos: _Flag | None
-    skip_special_tokens: _Flag | None
-    spaces_between_special_tokens: _Flag | None
-    bad_words: _Strings | None
-    allowed_token_ids: _Tokens | None
-    use_beam_search: _Flag | None
-    truncate_prompt_tokens: Annotated[int, Field(ge=-1, description="a whole number from -1")] | None
-    truncation_side: Annotated[Literal["left", "right"], Field(description='"left" or "right"')] | None
-    prompt_logprobs: _Natural | None
-    add_special_tokens: _Flag | None
-    return_token_ids: _Flag | None
-    return_tokens_as_token_ids: _Flag | None
-    response_format: _Object | None
-    structured_outputs: _Object | None
-    guided_json: Annotated[str | Json, Field(description="a JSON schema")] | None
-    guided_regex: _Text | None
-    guided_choice: _Strings | None
-    guided_grammar: _Text | None
-    nvext: _Object | None
-    priority: _Whole | None
-    request_id: _Text | None
-    cache_salt: _Text | None
-    thinking_token_budget: _Natural | None
-    kv_transfer_params: _Object | None
-    vllm_xargs: _Object | None
+    top_k: Annotated[int, _OR_MINUS_1] | None
+    min_p: Annotated[float, _SHARE] | None
+    repetition_penalty: Annotated[float, _ABOVE_0] | None
+    length_penalty: Annotated[float, _NUMBER] | None
+    min_tokens: Annotated[int, _NATURAL] | None
+    stop_token_ids: Annotated[Sequence[int], _TOKENS] | None
+    include_stop_str_in_output: Annotated[bool, _FLAG] | None
+    ignore_eos: Annotated[bool, _FLAG] | None
+    skip_special_tokens: Annotated[bool, _FLAG] | None
+    spaces_between_special_tokens: Annotated[bool, _FLAG] | None
+    bad_words: Annotated[Sequence[str], _STRINGS] | None
+    allowed_token_ids: Annotated[Sequence[int], _TOKENS] | None
+    use_beam_search: Annotated[bool, _FLAG] | None
+    truncate_prompt_tokens: Annotated[int, _OR_MINUS_1] | None
+    truncation_side: Annotated[Literal["left", "right"], _SIDE] | None
+    prompt_logprobs: Annotated[int, _NATURAL] | None
+    add_special_tokens: Annotated[bool, _FLAG] | None
+    return_token_ids: Annotated[bool, _FLAG] | None
+    return_tokens_as_token_ids: Annotated[bool, _FLAG] | None
+    response_format: Annotated[Json, _OBJECT] | None
+    structured_outputs: Annotated[Json, _OBJECT] | None
+    guided_json: Annotated[str | Json, _SCHEMA] | None
+    guided_regex: Annotated[str, _TEXT] | None
+    guided_choice: Annotated[Sequence[str], _STRINGS] | None
+    guided_grammar: Annotated[str, _TEXT] | None
+    nvext: Annotated[Json, _OBJECT] | None
+    priority: Annotated[int, _WHOLE] | None
+    request_id: Annotated[str, _TEXT] | None
+    cache_salt: Annotated[str, _TEXT] | None
+    thinking_token_budget: Annotated[int, _NATURAL] | None
+    kv_transfer_params: Annotated[Json, _OBJECT] | None
+    vllm_xargs: Annotated[Json, _OBJECT] | None
 
 
 @with_config(_STRICT)
@@ -133,50 +135,50 @@ class ChatParameters(_Sampling, total=False):
     """The body of ``chat.completions.create``, but for ``messages`` and ``stream``."""
 
     # OpenAI's
-    max_completion_tokens: _Count | None
-    logprobs: _Flag | None
-    top_logprobs: Annotated[int, Field(ge=0, le=20, description="a whole number from 0 to 20")] | None
-    tools: _Tools | None
-    tool_choice: _ToolChoice | None
-    parallel_tool_calls: _Flag | None
-    functions: _Objects | None
-    function_call: Annotated[str | Json, Field(description='"auto", "none" or {"name": ...}')] | None
-    reasoning_effort: _Text | None
-    verbosity: _Text | None
-    modalities: _Strings | None
-    audio: _Object | None
-    prediction: _Object | None
-    web_search_options: _Object | None
-    service_tier: _Text | None
-    store: _Flag | None
-    metadata: _Object | None
-    prompt_cache_key: _Text | None
-    safety_identifier: _Text | None
+    max_completion_tokens: Annotated[int, _COUNT] | None
+    logprobs: Annotated[bool, _FLAG] | None
+    top_logprobs: Annotated[int, _UP_TO_20] | None
+    tools: Annotated[Sequence[Json], _TOOLS] | None
+    tool_choice: Annotated[Literal["auto", "none", "required"] | Json, _TOOL_CHOICE] | None
+    parallel_tool_calls: Annotated[bool, _FLAG] | None
+    functions: Annotated[Sequence[Json], _OBJECTS] | None
+    function_call: Annotated[str | Json, _FUNCTION_CALL] | None
+    reasoning_effort: Annotated[str, _TEXT] | None
+    verbosity: Annotated[str, _TEXT] | None
+    modalities: Annotated[Sequence[str], _STRINGS] | None
+    audio: Annotated[Json, _OBJECT] | None
+    prediction: Annotated[Json, _OBJECT] | None
+    web_search_options: Annotated[Json, _OBJECT] | None
+    service_tier: Annotated[str, _TEXT] | None
+    store: Annotated[bool, _FLAG] | None
+    metadata: Annotated[Json, _OBJECT] | None
+    prompt_cache_key: Annotated[str, _TEXT] | None
+    safety_identifier: Annotated[str, _TEXT] | None
     # vLLM and NIM
-    include_reasoning: _Flag | None
-    echo: _Flag | None
-    add_generation_prompt: _Flag | None
-    continue_final_message: _Flag | None
-    documents: _Objects | None
-    chat_template: _Text | None
-    chat_template_kwargs: _Object | None
-    logprob_token_ids: _Tokens | None
+    include_reasoning: Annotated[bool, _FLAG] | None
+    echo: Annotated[bool, _FLAG] | None
+    add_generation_prompt: Annotated[bool, _FLAG] | None
+    continue_final_message: Annotated[bool, _FLAG] | None
+    documents: Annotated[Sequence[Json], _OBJECTS] | None
+    chat_template: Annotated[str, _TEXT] | None
+    chat_template_kwargs: Annotated[Json, _OBJECT] | None
+    logprob_token_ids: Annotated[Sequence[int], _TOKENS] | None
 
 
 class TextParameters(_Sampling, total=False):
     """The body of ``completions.create``, but for ``prompt`` and ``stream``."""
 
-    suffix: _Text | None
-    echo: _Flag | None
-    logprobs: Annotated[int, Field(ge=0, description="a whole number from 0")] | None
-    best_of: _Count | None
+    suffix: Annotated[str, _TEXT] | None
+    echo: Annotated[bool, _FLAG] | None
+    logprobs: Annotated[int, _NATURAL] | None
+    best_of: Annotated[int, _COUNT] | None
 
 
 @with_config(_STRICT)
 class TextBody(TextParameters):
     """The body of ``completions.create``, but for ``stream``."""
 
-    prompt: Annotated[Prompt, Field(description="a string, strings, token ids, or sequences of token ids")]
+    prompt: Annotated[Prompt, _PROMPT]
 
 
 class ChatOptions(ChatParameters, CallOptions, total=False):
@@ -188,19 +190,11 @@ class TextOptions(TextParameters, CallOptions, total=False):
 
 
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__)
-_Parameters: TypeAlias = type[ChatParameters] | type[TextBody] | type[CallOptions]
+_Parameters: TypeAlias = type[ChatParameters | TextBody | CallOptions]
 _F = TypeVar("_F", bound=Callable[..., object])
 
-
-# Made when the first call is checked: it takes some milliseconds that importing need not cost.
-_ADAPTERS: dict[str, TypeAdapter[Json]] = {}
-
-
-def _adapter(parameters: _Parameters) -> TypeAdapter[Json]:
-    adapter = _ADAPTERS.get(parameters.__name__)
-    if adapter is None:
-        adapter = _ADAPTERS[parameters.__name__] = TypeAdapter(parameters)
-    return adapter
+# One for each parameter that was ever given: a call pays for what it sets, not for all there is.
+_ADAPTERS: dict[tuple[str, str], TypeAdapter[Any]] = {}
 
 
 @cache
@@ -223,10 +217,11 @@ def call_options(options: Json) -> CallOptions:
     try:
         return _call_adapter().validate_python(given)
     except ValidationError as error:
-        raise _refusal(error, given, CallOptions) from None
+        name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
+        raise _impossible(name, given[name], CallOptions) from None
 
 
-def check(options: Json, parameters: _Parameters) -> dict[str, object]:
+def check(options: Json, parameters: type[ChatParameters | TextBody]) -> dict[str, object]:
     """Pick what goes into the body from the options of a call, and check it.
 
     Args:
@@ -240,32 +235,40 @@ def check(options: Json, parameters: _Parameters) -> dict[str, object]:
         InvalidRequestError: A name that doesn't exist, or a value that is not possible.
     """
     body = {name: value for name, value in options.items() if value is not None and name not in _CALL_OPTIONS}
-    try:
-        _adapter(parameters).validate_python(body)
-    except ValidationError as error:
-        raise _refusal(error, body, parameters) from None
+    for name, value in body.items():
+        try:
+            _adapter(name, parameters).validate_python(value)
+        except ValidationError:
+            raise _impossible(name, value, parameters) from None
     return body
 
 
-def _refusal(error: ValidationError, given: Json, parameters: _Parameters) -> InvalidRequestError:
-    name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
-    known = get_type_hints(parameters, include_extras=True)
-    if name not in known:
-        close = get_close_matches(name, [*known, *_CALL_OPTIONS], n=1)
-        hint = (
-            f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
-        )
-        return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
-    shown = "..." if name == "extra_headers" else _short(given.get(name))  # a header may hold a key
-    return InvalidRequestError(f"{name}={shown} is not possible: give {_accepted(known[name])}.", parameter=name)
+def _adapter(name: str, parameters: _Parameters) -> TypeAdapter[Any]:
+    key = (name, parameters.__name__)
+    adapter = _ADAPTERS.get(key)
+    if adapter is None:
+        if name not in parameters.__annotations__:
+            raise _unknown(name, parameters)
+        adapter = _ADAPTERS[key] = TypeAdapter(parameters.__annotations__[name], config=ConfigDict(strict=True))
+    return adapter
 
 
-def _accepted(hint: object) -> str:
-    for part in (hint, *get_args(hint)):
-        for mark in getattr(part, "__metadata__", ()):
-            if isinstance(mark, FieldInfo) and mark.description:
-                return mark.description
-    return 'a mapping such as {"include_usage": True}'
+def _unknown(name: str, parameters: _Parameters) -> InvalidRequestError:
+    close = get_close_matches(name, [*parameters.__annotations__, *_CALL_OPTIONS], n=1)
+    hint = f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
+    return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
+
+
+def _impossible(name: str, value: object, parameters: _Parameters) -> InvalidRequestError:
+    shown = "..." if name == "extra_headers" else _short(value)  # a header may hold a key
+    accepted = _description(parameters.__annotations__[name])
+    return InvalidRequestError(f"{name}={shown} is not possible: give {accepted}.", parameter=name)
+
+
+def _description(hint: object) -> str:
+    parts = (hint, *get_args(hint))  # Annotated[...], or Annotated[...] | None
+    marks = [mark for part in parts for mark in getattr(part, "__metadata__", ()) if isinstance(mark, FieldInfo)]
+    return marks[0].description or ""
 
 
 def _short(value: object) -> str:
@@ -282,13 +285,13 @@ def with_signature(options: type[ChatOptions | TextOptions]) -> Callable[[_F], _
     Returns:
         A decorator that gives the function a ``__signature__``.
     """
+    hints = get_type_hints(options)
 
     def decorate(function: _F) -> _F:
         shown = signature(function)
-        own = [p for p in shown.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        own = [each for each in shown.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
         listed = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint)
-            for name, hint in options.__annotations__.items()
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint) for name, hint in hints.items()
         ]
         # PEP 362's way to say it, of which type checkers know nothing.
         vars(function)["__signature__"] = Signature([*own, *listed], return_annotation=shown.return_annotation)

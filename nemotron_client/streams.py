@@ -6,7 +6,7 @@ Thin shells over the pure :class:`StreamReader`; the two pairs differ in nothing
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Generic, Self
 from warnings import warn
 
@@ -129,7 +129,7 @@ class ChatStream(Stream[StreamEvent]):
         self._reader.begin(response)
         return self
 
-    def text_deltas(self) -> Iterator[str]:
+    def text_deltas(self) -> Generator[str]:
         """Iterate over the first choice's text as it arrives."""
         for event in self:
             if isinstance(event, TextDelta) and event.choice == 0:
@@ -233,7 +233,7 @@ class AsyncChatStream(AsyncStream[StreamEvent]):
         self._reader.begin(response)
         return self
 
-    async def text_deltas(self) -> AsyncIterator[str]:
+    async def text_deltas(self) -> AsyncGenerator[str]:
         """Iterate over the first choice's text as it arrives."""
         async for event in self:
             if isinstance(event, TextDelta) and event.choice == 0:

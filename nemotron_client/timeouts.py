@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf, isfinite
 from typing import Literal
 
@@ -41,11 +41,12 @@ class Timeout:
                 raise ConfigurationError(msg)
 
     @classmethod
-    def of(cls, value: Timeout | float | None) -> Timeout:
+    def of(cls, value: Timeout | float | None, base: Timeout | None = None) -> Timeout:
         """Return the limits that a user meant.
 
         Args:
             value: A Timeout; a number of seconds, which is the total; or None for no limit at all.
+            base: What a number leaves as it is.
 
         Raises:
             ConfigurationError: It is none of these.
@@ -57,7 +58,7 @@ class Timeout:
         if not _is_number(value):
             msg = f"timeout={value!r}: give a number of seconds (the total), a Timeout, or None for no limit."
             raise ConfigurationError(msg)
-        return cls(total=value)
+        return replace(base or cls(), total=value)
 
 
 class Patience:
@@ -73,13 +74,14 @@ class Patience:
             deadline: When everything must be over.
         """
         self._idle = inf if timeout.idle is None else timeout.idle
-        first = inf if timeout.first_event is None else timeout.first_event
+        first = self._first = inf if timeout.first_event is None else timeout.first_event
         # Never less than a silence would be given: a request that had to queue for its connection began later than
         # `sent`.
         self._until = max(sent + first, now + min(first, self._idle))
         self._deadline = inf if deadline is None else deadline
         self._progress = 0
-        self.shortest = min(first, self._idle, self._deadline - now)
+        self._paused: float | None = now
+        self.shortest: float = min(first, self._idle, self._deadline - now)
 
     def until(self, progress: int, now: float) -> float:
         """Return when the next piece of content must have come.
@@ -88,14 +90,29 @@ class Patience:
             progress: How many pieces have come. While it stays the same, so does the limit: a keep-alive is no content.
             now: The time.
         """
+        if self._paused is not None:
+            away = now - self._paused
+            self._until += away
+            self._deadline += away
+            self._paused = None
         if progress != self._progress:
             self._progress = progress
             self._until = now + self._idle
         return min(self._deadline, self._until)
 
+    def pause(self, now: float) -> None:
+        """Stop counting until the next :meth:`until`: what comes now is the caller's time."""
+        self._paused = now
+
     def problem(self, now: float) -> Literal["timeout", "total"]:
         """Tell which limit has passed."""
         return "total" if now >= self._deadline else "timeout"
+
+    def limit(self, now: float) -> str:
+        """Name the limit that has passed, with its seconds."""
+        if self.problem(now) == "total":
+            return "timeout.total"
+        return f"timeout.idle of {self._idle:g} s" if self._progress else f"timeout.first_event of {self._first:g} s"
 
 
 def sooner(limit: float | None, deadline: float | None, now: float) -> float | None:

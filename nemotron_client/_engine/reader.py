@@ -113,20 +113,28 @@ class StreamReader(Generic[ItemT, AnswerT]):
             events, too_large = self._sse.feed(piece), None
         except EventTooLargeError as error:
             events, too_large = error.events, error
+        items = self._read(events)
+        if too_large is not None and not self.ended:
+            self._break(f"The server sent {too_large}")
+        return items
+
+    def _read(self, events: list[SSEEvent]) -> list[ItemT]:
         items: list[ItemT] = []
         for event in events:
             data = event.data
             if b'"error"' in data or b'"choices"' not in data or event.event != "message":
                 self._check(event)
-            if self.ended:
-                return items
+                if self.ended:
+                    break
             try:
                 items.extend(self._read_chunk(data))
             except ValueError:
+                if not data:
+                    continue  # no content, so no progress either
                 self._mend(data, items)
+                if self.ended:
+                    break
             self.progress += 1
-        if too_large is not None and not self.ended:
-            self._break(f"The server sent {too_large}")
         return items
 
     def _check(self, event: SSEEvent) -> None:
@@ -134,17 +142,15 @@ class StreamReader(Generic[ItemT, AnswerT]):
             self._refuse(event.data)
 
     def _mend(self, data: bytes, items: list[ItemT]) -> None:
-        """Take what isn't a chunk to the letter: the end mark, an error, or a chunk of a sloppy server."""
+        """Take what isn't a chunk to the letter: the end mark, or a chunk of a sloppy server."""
         if data.strip() == _DONE:
             self._end(items)
             return
         try:
             items.extend(self._mend_chunk(data))
         except ValueError as error:
-            if refusals.is_refusal(data):
-                self._refuse(data)
-            elif data:
-                self._break(f"The server sent a chunk that can't be read ({error}): {data[:200]!r}", body=data)
+            start = refusals.redact(data, self._secrets)[:200]
+            self._break(f"The server sent a chunk that can't be read ({error}): {start!r}", body=data)
 
     def _end_of_body(self, failure: Failure | None) -> list[ItemT]:
         items: list[ItemT] = []
@@ -154,7 +160,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
             self._take_whole(b"".join(self._not_a_stream), items)
         else:
             last = self._sse.close()
-            if last is not None and refusals.is_refusal(last.data):
+            if last is not None and (last.event == "error" or refusals.is_refusal(last.data)):
                 self._refuse(last.data)
                 return items
             if last is not None:

@@ -42,12 +42,14 @@ class Refusal:
         message: What it says; empty if it says nothing.
         code: Its own code.
         type: Its own name for the error.
+        param: The parameter at fault.
     """
 
     body: object
     message: str
     code: str | int | None = None
     type: str | None = None
+    param: str | None = None
 
 
 def read(body: bytes) -> Refusal:
@@ -64,7 +66,13 @@ def read(body: bytes) -> Refusal:
         return Refusal(data, "" if data is None else str(data)[:_LONGEST_TEXT])
     inner = data.get("error")
     if is_object(inner):
-        return Refusal(data, _message(inner) or _message(data), _code(inner), _string(inner.get("type")))
+        return Refusal(
+            data,
+            _message(inner) or _message(data),
+            _code(inner),
+            _string(inner.get("type")),
+            _string(inner.get("param")),
+        )
     return Refusal(
         data, (inner if isinstance(inner, str) else "") or _message(data), _code(data), _string(data.get("type"))
     )
@@ -163,12 +171,12 @@ def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> 
         kind = ContextLengthExceededError
     elif status == HTTPStatus.BAD_REQUEST and "DEGRADED function" in refusal.message:
         kind = DegradedError
-    hint = _hint(status, refusal.message, hosted=hosted) if overflow is None else _TOO_LONG
-    error = kind(message, body=refusal.body, hint=hint)
+    error = kind(message, body=refusal.body, hint=_hint(status, refusal.message, hosted=hosted))
     error.status_code = status
-    error.code, error.type = refusal.code, refusal.type
+    error.code, error.type, error.param = refusal.code, refusal.type, refusal.param
     if isinstance(error, ContextLengthExceededError) and overflow is not None:
         error.limit, error.prompt_tokens, error.completion_tokens = overflow
+        error.hint = "Shorten the conversation, or ask for fewer tokens with max_tokens."
     return error
 
 
@@ -244,7 +252,6 @@ def _hint(status: int, message: str, *, hosted: bool) -> str | None:
     return _HINTS.get(status)
 
 
-_TOO_LONG = "Shorten the conversation, or ask for fewer tokens: prompt and answer share the model's window."
 _HINTS = {
     401: "Check the key: NVIDIA_API_KEY or api_key=..., beginning with nvapi-. Get one at https://build.nvidia.com.",
     402: "The account's credits are used up or expired: see https://build.nvidia.com, or use a server of your own.",

@@ -87,7 +87,11 @@ def chat_call(
 
 def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, stream: bool) -> Call:
     """Check a call of the text completions route and write its body; as :func:`chat_call`."""
-    return _post(config, "/completions", check({"prompt": prompt, **options}, TextBody), options, stream=stream)
+    body = check({"prompt": prompt, **options}, TextBody)
+    if "prompt" not in body:
+        msg = "prompt is None: give a string, strings, token ids, or sequences of token ids."
+        raise InvalidRequestError(msg, parameter="prompt")
+    return _post(config, "/completions", body, options, stream=stream)
 
 
 def asking_usage(options: Mapping[str, object]) -> Mapping[str, object]:
@@ -120,7 +124,7 @@ def _post(config: Config, path: str, body: dict[str, object], options: Mapping[s
         body=_encode(body),
         model=str(body["model"]) if "model" in body else None,
         expect="stream" if stream else "body",
-        timeout=Timeout.of(call["timeout"]) if "timeout" in call else config.timeout,
+        timeout=Timeout.of(call["timeout"], config.timeout) if "timeout" in call else config.timeout,
         retry=merge_retry(config.retry, call.get("max_retries"), call.get("retry")),
         headers=_headers(config, call.get("extra_headers"), "text/event-stream" if stream else "application/json"),
     )

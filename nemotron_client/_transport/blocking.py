@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from math import inf
 from threading import Lock
 from time import monotonic, sleep
 from typing import TypeVar
@@ -66,7 +65,7 @@ class Body:
                 raise
             return failure
         finally:
-            guard.deadline = inf
+            guard.disarm()
             self._reading = False
             if self.closed:
                 self._give_back()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,7 +83,7 @@ class AsyncBody:
                 raise
             return failure
         finally:
-            guard.deadline = inf
+            guard.disarm()
             self._reading = False
             if self.closed:
                 await self._give_back()
@@ -141,8 +139,9 @@ class AsyncBody:
         turn comes, when they find the end of file (trio can't even look at a socket that is closed).
         """
         if not self._guard.can_shut_down:  # as with HTTP/2, where other streams use the socket too
-            if isinstance(self._pieces, AsyncGenerator):
-                await self._pieces.aclose()
+            close_pieces = getattr(self._pieces, "aclose", None)  # generators have it
+            if close_pieces is not None:
+                await close_pieces()
             return
         if not self._ended:
             self._guard.shut_down()

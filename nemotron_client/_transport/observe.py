@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
-from nemotron_client.errors import ModelDeprecationWarning
+from nemotron_client.errors import ConfigurationError, ModelDeprecationWarning
 from nemotron_client.events import (
-    DeprecationNoticed,
     HookEvent,
     RateLimited,
     RequestSent,
@@ -27,7 +27,13 @@ def observer(on_event: Callable[[HookEvent], object] | None) -> Callable[[HookEv
 
     Args:
         on_event: The caller's hook. What it raises is logged: a hook must not cost anybody an answer.
+
+    Raises:
+        ConfigurationError: The hook is a coroutine function, which nobody would await.
     """
+    if iscoroutinefunction(on_event):
+        msg = "on_event is an async function, but it is called from both clients without await: give a plain function."
+        raise ConfigurationError(msg)
 
     def notify(event: HookEvent) -> None:
         _log(event)
@@ -50,7 +56,7 @@ def _log(event: HookEvent) -> None:
             LOGGER.info("attempt %d failed: %s; the next one in %.2f s", event.attempt, event.reason, event.delay)
         case RateLimited():
             LOGGER.info("waiting %.2f s, since the server said 429 to another request", event.delay)
-        case DeprecationNoticed():
+        case _:  # DeprecationNoticed: the type checkers would see if there were another
             message = f"The server says that {event.model} will be taken away on {event.when}."
             LOGGER.warning(message)
             warnings.warn(message, ModelDeprecationWarning, stacklevel=2)

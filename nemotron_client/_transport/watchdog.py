@@ -159,6 +159,11 @@ class Guard:
         if deadline < WATCHDOG.wakes_at and self._socket is not None:
             WATCHDOG.look_again()
 
+    def disarm(self) -> None:
+        """End a read: what the caller does now takes no time from the limits."""
+        self.deadline = inf
+        self._patience.pause(monotonic())
+
     def shut_down(self) -> None:
         """End the read in progress, from another thread or task; whoever reads gets an end of file."""
         with suppress(OSError):
@@ -183,7 +188,7 @@ class Guard:
         """
         now = monotonic()
         if self.fired:
-            return Failure(self._patience.problem(now), "the limit passed without content", self._sent, now)
+            return Failure(self._patience.problem(now), f"over {self._patience.limit(now)}", self._sent, now)
         if error is None:
             return Failure("read", "the stream was closed by the caller", self._sent, now)
         return to_failure(error, sent=self._sent, now=now, deadline=self._end_of_all, answering=True)

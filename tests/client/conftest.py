@@ -30,6 +30,8 @@ class Settings(TypedDict, total=False):
     max_retries: int | None
     retry: RetryPolicy | None
     headers: Mapping[str, str] | None
+    proxy: str | None
+    verify: bool | str | ssl.SSLContext
     on_event: Callable[[HookEvent], object] | None
     allow_insecure: bool
 
@@ -65,7 +67,8 @@ async def connect(variant: Variant, server: MockServer) -> AsyncIterator[Connect
         kind = Nemotron if variant == "sync" else AsyncNemotron
         settings.setdefault("base_url", server.base_url)
         settings.setdefault("model", "mistralai/mistral-nemotron")
-        client = Either(kind(verify=_NO_CERTIFICATES, **settings))
+        settings.setdefault("verify", _NO_CERTIFICATES)
+        client = Either(kind(**settings))
         made.append(client)
         return client
 

@@ -1,13 +1,14 @@
 """When no connection can be made: the error says which step failed and what to check."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 
-from nemotron_client import APIConnectionError, APITimeoutError
+from nemotron_client import APIConnectionError, APITimeoutError, NotFoundError
 from nemotron_client.testing import MockServer
 from tests.client.conftest import Clock, Connect, InProcess
 
@@ -35,6 +36,21 @@ async def test_no_such_host(connect: Connect, clock: Clock) -> None:
         await client.create(max_retries=1)
     assert "typing mistake" in (caught.value.hint or "")
     assert len(clock.waits) == 1
+
+
+async def test_a_proxy_is_used(connect: Connect, server: MockServer) -> None:
+    client = connect(base_url="http://nemotron.svc/v1", proxy=server.base_url.removesuffix("/v1"))
+    with pytest.raises(NotFoundError):  # the mock server is no proxy
+        await client.create()
+    assert server.requests[0].headers["host"] == "nemotron.svc"
+
+
+async def test_tls_can_be_left_unchecked_or_checked_by_a_bundle_of_ones_own(
+    connect: Connect, server: MockServer
+) -> None:
+    bundle = ssl.get_default_verify_paths().openssl_cafile
+    assert (await connect(verify=False).create()).text
+    assert (await connect(verify=bundle).create()).text
 
 
 async def test_tls_with_a_server_that_talks_none(connect: Connect, server: MockServer, clock: Clock) -> None:

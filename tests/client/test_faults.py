@@ -9,6 +9,7 @@ from nemotron_client import (
     AuthenticationError,
     BadRequestError,
     ConflictError,
+    ContextLengthExceededError,
     DegradedError,
     GatewayTimeoutError,
     InternalServerError,
@@ -50,6 +51,13 @@ def client(connect: Connect) -> Either:
     return connect(retry=RetryPolicy(max_retries=0, rate_limit_wait=0))
 
 
+def expected(each: ErrorBody) -> type[APIStatusError]:
+    if "degraded" in each.label:
+        return DegradedError
+    overflow = "context" in each.label or "max-num-tokens" in each.label
+    return ContextLengthExceededError if overflow else CLASSES[each.status]
+
+
 def refusal(each: ErrorBody) -> Reply:
     return Reply(
         status=each.status,
@@ -61,7 +69,7 @@ def refusal(each: ErrorBody) -> Reply:
 @pytest.mark.parametrize("each", [each for each in error_bodies() if each.status != 200], ids=lambda each: each.label)
 async def test_a_refusal_of_every_shape_is_its_own_error(each: ErrorBody, client: Either, server: MockServer) -> None:
     server.reply(refusal(each), refusal(each))
-    with pytest.raises(CLASSES[each.status] if "degraded" not in each.label else DegradedError) as whole:
+    with pytest.raises(expected(each)) as whole:
         await client.create()
     with pytest.raises(type(whole.value)) as streamed:
         async with client.stream():

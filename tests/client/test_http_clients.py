@@ -1,8 +1,10 @@
 """The caller's own HTTP client: httpx2 or httpx, over sockets or in the process, HTTP/1.1 or HTTP/2."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import Protocol, Self
 
 import anyio
 import httpx
@@ -170,6 +172,63 @@ class TestInProcess:
         assert stream.snapshot.text == "Once"
         with pytest.raises(ZeroDivisionError if kind is ZeroDivisionError else APIConnectionError):
             await client.create()
+
+
+    @pytest.mark.parametrize("variant", ["asyncio", "trio"])
+    async def test_a_client_of_neither_library_will_do(self) -> None:
+        async with AsyncNemotron(api_key="made-up", http_client=PlainClient()) as client:
+            async with client.chat.completions.stream(messages="Hello") as stream:
+                assert await anext(stream) == TextDelta("Once")
+
+
+class PlainBody:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return BEGUN
+
+
+class PlainResponse:
+    """What a client needs of a response, and nothing more."""
+
+    status_code = 200
+    headers = httpx2.Headers()
+    http_version = "HTTP/1.1"
+    is_stream_consumed = False
+    extensions = MappingProxyType[str, object]({})
+    stream = PlainBody()
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+class PlainClient:
+    """What a client needs of an HTTP client."""
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        follow_redirects: bool,
+        timeout: tuple[float | None, ...],
+    ) -> AsyncGenerator[PlainResponse]:
+        assert (method, url) == ("POST", "https://integrate.api.nvidia.com/v1/chat/completions")
+        assert content is not None
+        assert headers["authorization"] == "Bearer made-up"
+        assert not follow_redirects
+        assert len(timeout) == 4
+        yield PlainResponse()
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
 
 
 class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):

@@ -150,6 +150,16 @@ async def test_an_end_that_is_missing_after_done_is_not_waited_for(client: Eithe
     assert server.open_connections == 0
 
 
+async def test_what_still_comes_after_done_is_read_so_that_the_connection_can_be_used_again(
+    client: Either, server: MockServer
+) -> None:
+    done = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    server.reply(Reply(chunks=[done, b": bye\n\n", b": bye\n\n"], chunk_delay=0.01))
+    async with client.stream() as stream:
+        assert await stream.get_final_text() == "Hi"
+    assert server.open_connections == 1
+
+
 async def test_a_connection_that_is_not_made_in_time_is_tried_again(connect: Connect, clock: Clock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # the kernel takes the connection in, nobody answers to TLS
         client = connect(base_url=f"https://127.0.0.1:{deaf.getsockname()[1]}/v1", timeout=Timeout(connect=0.05))

@@ -1,6 +1,7 @@
 """The thread that ends reads which wait too long: with given times here, with real ones in test_timeouts.py."""
 
 import os
+import runpy
 import socket
 import ssl
 import subprocess
@@ -257,6 +258,12 @@ async def test_a_stream_that_is_left_open_is_not_looked_after_for_ever(variant: 
         assert len(vars(watchdog.WATCHDOG)["_guards"]) == before + 1
         del stream
         assert len(vars(watchdog.WATCHDOG)["_guards"]) == before
+
+
+def test_a_system_without_fork_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    monkeypatch.delitem(sys.modules, watchdog.__name__)
+    assert "WATCHDOG" in runpy.run_module(watchdog.__name__)
 
 
 FORK = """

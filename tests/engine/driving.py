@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response
 from nemotron_client._engine.flows import Client, Shared
-from nemotron_client.config import Config, resolve
+from nemotron_client.config import UNCHANGED, Config, resolve
 from nemotron_client.events import HookEvent
 from nemotron_client.timeouts import Timeout
 
@@ -60,7 +60,7 @@ def failure(problem: Problem, detail: str = "", *, now: float = 1.0, sent: float
 
 
 def config(
-    base_url: str = OWN, *, model: str | None = "m", timeout: Timeout | float | None = None, max_retries: int = 2
+    base_url: str = OWN, *, model: str | None = "m", timeout: Timeout | float | None = UNCHANGED, max_retries: int = 2
 ) -> Config:
     return resolve({}, api_key=KEY, base_url=base_url, model=model, timeout=timeout, max_retries=max_retries)
 

@@ -218,9 +218,9 @@ def test_options_that_are_not_given_stay(config: Config) -> None:
 def test_options_that_are_given_change(config: Config) -> None:
     changed = config.changed("other", None, 0, None)
     assert (changed.model, changed.timeout) == ("other", Timeout.of(None))
-    assert changed.retry == RetryPolicy(max_retries=0, rate_limit_wait=8)
+    assert changed.retry == RetryPolicy(max_retries=0, rate_limit_wait=0)
     assert config.changed(None, 5, None, RetryPolicy(max_retries=1)).retry == RetryPolicy(max_retries=1)
-    assert config.changed(None, 5, None, None).timeout == Timeout(total=5)
+    assert config.changed(None, 5, None, None).timeout == Timeout(idle=5, total=5)
     assert changed.api_key == config.api_key
 
 
@@ -228,6 +228,10 @@ def test_max_retries_keeps_the_rest_of_the_policy() -> None:
     base = RetryPolicy(rate_limit_wait=9, wait=lambda _: 1.0, stop=lambda _: False)
     merged = merge_retry(base, 5, None)
     assert (merged.max_retries, merged.rate_limit_wait, merged.wait, merged.stop) == (5, 9, base.wait, base.stop)
+
+
+def test_max_retries_0_is_never_to_send_twice() -> None:
+    assert merge_retry(RetryPolicy(), 0, None) == RetryPolicy(max_retries=0, rate_limit_wait=0)
 
 
 def test_max_retries_beside_a_policy_is_refused() -> None:

@@ -122,7 +122,7 @@ def test_every_parameter_says_what_it_accepts(parameters: type[ChatParameters | 
     descriptions: dict[str, str] = {}
     for name in parameters.__annotations__:
         with pytest.raises(InvalidRequestError) as caught:  # object() is impossible everywhere
-            (call_options if parameters is CallOptions else lambda body: check(body, parameters))({"prompt": "x", name: object()})  # type: ignore[arg-type] # mypy joins the classes
+            (call_options if parameters is CallOptions else lambda body: check(body, parameters))({name: object()})  # type: ignore[arg-type] # mypy joins the classes
         descriptions[name] = str(caught.value).partition(": give ")[2]
     assert [name for name, text in descriptions.items() if len(text) < 8] == []
     assert [name for name, text in descriptions.items() if "include_usage" in text and name != "stream_options"] == []

@@ -43,11 +43,11 @@ def read(*pieces: bytes, of: Callable[[dict[str, str]], Reader] = chat_events) -
     reader.begin(INFO)
     items: list[object] = []
     for piece in pieces:
-        items += reader.take(piece)
+        items += reader.feed(piece)
         if reader.ended:
             break
     else:
-        items += reader.take(None)
+        items += reader.feed(None)
     assert reader.ended
     return Read(items, reader.error, reader.completion(), reader)
 
@@ -320,7 +320,7 @@ def test_a_failure_in_the_middle_keeps_what_had_come(problem: Problem, kind: typ
     reader = chat_events(SECRETS)
     reader.begin(INFO)
     reader.feed(HELLO)
-    assert reader.take(failure(problem, "reset by peer")) == []
+    assert reader.feed(failure(problem, "reset by peer")) == []
     assert type(reader.error) is kind
     assert words in str(reader.error)
     assert reader.error.partial is not None
