@@ -34,7 +34,8 @@ class Contender:
 def _by_hand(base_url: str) -> Contender:
     import httpx2
 
-    url, client, async_client = f"{base_url}/chat/completions", httpx2.Client(), httpx2.AsyncClient()
+    url, limits = f"{base_url}/chat/completions", httpx2.Limits(max_connections=1000, max_keepalive_connections=20)
+    client, async_client = httpx2.Client(limits=limits), httpx2.AsyncClient(limits=limits)
 
     def body(prompt: str, *, stream: bool) -> dict[str, object]:
         return {"model": MODEL, "messages": [{"role": "user", "content": prompt}], "stream": stream}

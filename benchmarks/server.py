@@ -60,7 +60,7 @@ class _Server:
                 length = re.search(rb"\r\ncontent-length: *(\d+)", head)
                 await self._answer(await reader.readexactly(int(length[1]) if length else 0), writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):  # the last at the end of all
             writer.close()
 
     async def _answer(self, body: bytes, writer: asyncio.StreamWriter) -> None:

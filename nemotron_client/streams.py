@@ -58,7 +58,7 @@ class Stream(_State[ItemT, AnswerT]):
         self._body = body
 
     def __iter__(self) -> Iterator[ItemT]:
-        """Iterate once over what arrives; as :meth:`__next__`."""
+        """Iterate once over what arrives."""
         return self
 
     def __next__(self) -> ItemT:

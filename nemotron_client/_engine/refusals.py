@@ -74,7 +74,11 @@ def read(body: bytes) -> Refusal:
             _string(inner.get("param")),
         )
     return Refusal(
-        data, (inner if isinstance(inner, str) else "") or _message(data), _code(data), _string(data.get("type"))
+        data,
+        (inner if isinstance(inner, str) else "") or _message(data),
+        _code(data),
+        _string(data.get("type")),
+        _string(data.get("param")),
     )
 
 

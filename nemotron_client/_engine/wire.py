@@ -275,10 +275,10 @@ def parse(model: type[M], body: bytes) -> M:
 def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
     """Drop or convert what was wrong at a place, if the answer stays the same answer without it."""
     for step in place[:-1]:
-        if isinstance(data, dict) and isinstance(step, str):
-            data = data.get(step)
-        elif isinstance(data, list) and isinstance(step, int):
+        if isinstance(data, list) and isinstance(step, int):
             data = data[step]
+        else:
+            data = data.get(str(step)) if isinstance(data, dict) else None
     key = place[-1] if place else ""
     if not isinstance(data, dict) or not isinstance(key, str) or key not in data:
         return

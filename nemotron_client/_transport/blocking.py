@@ -13,7 +13,7 @@ from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
 from .errors import to_failure
-from .http import HTTPClient, HTTPResponse, Verify, make_client, pieces, read_headers, step_limits
+from .http import HTTPClient, HTTPResponse, Load, Verify, allow_silence, make_client, pieces, read_headers, step_limits
 from .watchdog import Guard
 
 T = TypeVar("T")
@@ -118,6 +118,7 @@ class Blocking:
         """
         self._given = http_client
         self._made: HTTPClient | None = None
+        self._load = Load()
         self._proxy, self._verify = proxy, verify
         self._lock = Lock()
         self._process = os.getpid()
@@ -168,6 +169,8 @@ class Blocking:
         if request.deadline is not None and sent >= request.deadline:
             return Failure("total", "the time was up before it was sent", sent, sent)
         exits = ExitStack()
+        if self._given is None:
+            exits.enter_context(self._load)
         try:
             response = exits.enter_context(
                 http.stream(
@@ -180,11 +183,13 @@ class Blocking:
                 )
             )
         except Exception as error:
+            exits.close()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:
                 raise
             return failure
         headers = read_headers(response)
+        allow_silence(response, request, monotonic())
         body = Body(response, exits, request, sent)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)

@@ -6,9 +6,12 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from importlib import import_module
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from nemotron_client.timeouts import sooner
+
+from .observe import LOGGER
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,6 +30,11 @@ class Headers(Protocol):
         ...
 
 
+class _Request(Protocol):
+    @property
+    def extensions(self) -> Mapping[str, Any]: ...
+
+
 class _Response(Protocol):
     @property
     def status_code(self) -> int: ...
@@ -40,6 +48,8 @@ class _Response(Protocol):
     def stream(self) -> Any: ...  # noqa: ANN401 - its type doesn't say which way to iterate
     @property
     def extensions(self) -> Mapping[str, Any]: ...
+    @property
+    def request(self) -> _Request: ...
 
 
 class HTTPResponse(_Response, Protocol):
@@ -149,6 +159,28 @@ def _context(verify: Verify) -> bool | ssl.SSLContext:
     return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
 
 
+class Load:
+    """How many requests of a client are under way; tells the log when one has to queue for a connection."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = Lock()
+        self._under_way = 0
+
+    def __enter__(self) -> None:
+        """Count a request."""
+        with self._lock:
+            self._under_way += 1
+            under_way = self._under_way
+        if under_way > _MOST_CONNECTIONS:
+            LOGGER.info("%d requests are under way: one waits for one of %d connections", under_way, _MOST_CONNECTIONS)
+
+    def __exit__(self, *_: object) -> None:
+        """Count it no longer."""
+        with self._lock:
+            self._under_way -= 1
+
+
 def step_limits(request: Request, now: float) -> Limits:
     """Return what each step up to the headers may take: connecting, reading, writing, waiting for a connection.
 
@@ -163,6 +195,18 @@ def step_limits(request: Request, now: float) -> Limits:
         sooner(timeout.idle, deadline, now),
         sooner(None, deadline, now),
     )
+
+
+def allow_silence(response: _Response, request: Request, now: float) -> None:
+    """Let the HTTP client wait for each piece of the body as long as any limit allows; the watchdog knows which holds.
+
+    What it was told for the headers would end every later silence as well.
+    """
+    limits = response.request.extensions.get("timeout")
+    if limits is not None:
+        first, idle = request.timeout.first_event, request.timeout.idle
+        longest = None if first is None or idle is None else max(first, idle)
+        limits["read"] = sooner(longest, request.deadline, now)
 
 
 def read_headers(response: _Response) -> dict[str, str]:

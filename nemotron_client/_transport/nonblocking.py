@@ -19,7 +19,9 @@ from .errors import to_failure
 from .http import (
     AsyncHTTPClient,
     AsyncHTTPResponse,
+    Load,
     Verify,
+    allow_silence,
     async_pieces,
     make_async_client,
     preload,
@@ -165,6 +167,7 @@ class Nonblocking:
             preload()
         self._given = http_client
         self._made: AsyncHTTPClient | None = None
+        self._load = Load()
         self._proxy, self._verify = proxy, verify
         self._loop: EventLoopToken | None = None
         self._closed = False
@@ -212,6 +215,8 @@ class Nonblocking:
         if request.deadline is not None and sent >= request.deadline:
             return Failure("total", "the time was up before it was sent", sent, sent)
         exits = AsyncExitStack()
+        if self._given is None:
+            exits.enter_context(self._load)
         try:
             response = await exits.enter_async_context(
                 http.stream(
@@ -224,11 +229,13 @@ class Nonblocking:
                 )
             )
         except Exception as error:
+            await exits.aclose()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:
                 raise
             return failure
         headers = read_headers(response)
+        allow_silence(response, request, monotonic())
         body = AsyncBody(response, exits, request, sent)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)

@@ -92,9 +92,7 @@ class InProcess(Protocol):
 
 @pytest.fixture
 def in_process(variant: Variant) -> InProcess:
-    def in_process(
-        handler: Callable[[httpx2.Request], httpx2.Response], **settings: Unpack[Settings]
-    ) -> Either:
+    def in_process(handler: Callable[[httpx2.Request], httpx2.Response], **settings: Unpack[Settings]) -> Either:
         settings.setdefault("api_key", "made-up")
         transport = httpx2.MockTransport(handler)
         if variant == "sync":

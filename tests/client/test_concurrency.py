@@ -27,12 +27,15 @@ def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second last a twentieth of one, for client and server alike."""
     sleep_in_task, sleep = anyio.sleep, time.sleep
 
+    def nap(seconds: float) -> None:
+        sleep(seconds / FAST)
+
     async def nap_in_task(seconds: float) -> None:
         await sleep_in_task(seconds / FAST)
 
     for module in ("client", "async_client", "_transport.blocking", "_transport.nonblocking"):
         monkeypatch.setattr(f"nemotron_client.{module}.monotonic", fast_now)
-    monkeypatch.setattr("nemotron_client._transport.blocking.sleep", lambda seconds: sleep(seconds / FAST))
+    monkeypatch.setattr("nemotron_client._transport.blocking.sleep", nap)
     monkeypatch.setattr("anyio.sleep", nap_in_task)
 
 
@@ -69,7 +72,10 @@ def test_one_blocking_client_serves_fifty_threads(server: MockServer) -> None:
         with client.chat.completions.stream(messages=f"number {number}") as stream:
             return stream.get_final_text() + client.chat.completions.create(messages="Hello").text
 
-    with Nemotron(base_url=server.base_url, model="mistralai/mistral-nemotron") as client, ThreadPoolExecutor(50) as pool:
+    with (
+        Nemotron(base_url=server.base_url, model="mistralai/mistral-nemotron") as client,
+        ThreadPoolExecutor(50) as pool,
+    ):
         answers = list(pool.map(ask, range(50)))
     assert answers == [f"You said: number {number}Hello! How can I help you today?" for number in range(50)]
     assert server.posts == 100

@@ -46,7 +46,7 @@ async def test_a_proxy_is_used(connect: Connect, server: MockServer) -> None:
 
 
 async def test_tls_can_be_left_unchecked_or_checked_by_a_bundle_of_ones_own(
-    connect: Connect, server: MockServer
+    connect: Connect,
 ) -> None:
     bundle = ssl.get_default_verify_paths().openssl_cafile
     assert (await connect(verify=False).create()).text

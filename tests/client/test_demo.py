@@ -15,7 +15,12 @@ ANSWERS = ("Hello! How can I help you today?", "Once upon a time", 'get_weather(
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the pauses out that make the demo's stream look like one."""
-    monkeypatch.setattr("nemotron_client.testing.server.MockServer", lambda **_: MockServer())
+
+    def without_pauses(*, chunk_delay: float) -> MockServer:
+        assert chunk_delay
+        return MockServer()
+
+    monkeypatch.setattr("nemotron_client.testing.server.MockServer", without_pauses)
 
 
 def test_it_needs_neither_key_nor_network() -> None:
@@ -32,7 +37,8 @@ def test_the_same_in_this_process(capsys: pytest.CaptureFixture[str], monkeypatc
     with pytest.raises(SystemExit) as exited:
         runpy.run_module("nemotron_client", run_name="__main__")
     assert exited.value.code == 0
-    assert all(answer in capsys.readouterr().out for answer in ANSWERS)
+    shown = capsys.readouterr().out
+    assert all(answer in shown for answer in ANSWERS)
 
 
 def test_it_talks_to_the_server_that_the_environment_names(

@@ -25,7 +25,7 @@ from nemotron_client import (
     Timeout,
 )
 from nemotron_client.testing import MockServer, Reply, cut, error, text
-from tests.client.conftest import Clock, InProcess, Variant
+from tests.client.conftest import Clock, InProcess, Settings, Variant
 from tests.client.either import Either, in_thread
 from tests.client.http2_server import HTTP2Server
 
@@ -114,13 +114,10 @@ async def test_redirects_are_not_followed_whatever_it_was_told(client: Either, s
     assert server.posts == 1
 
 
-async def test_what_it_does_itself_is_not_told_to_us(variant: Variant) -> None:
-    for settings in ({"proxy": "http://localhost:3128"}, {"verify": False}):
-        with pytest.raises(ConfigurationError, match="Give proxy and verify to the http_client itself"):
-            if variant == "sync":
-                Nemotron(api_key="made-up", http_client=httpx2.Client(), **settings)
-            else:
-                AsyncNemotron(api_key="made-up", http_client=httpx2.AsyncClient(), **settings)
+@pytest.mark.parametrize("settings", [Settings(proxy="http://localhost:3128"), Settings(verify=False)])
+async def test_what_it_does_itself_is_not_told_to_us(settings: Settings, in_process: InProcess) -> None:
+    with pytest.raises(ConfigurationError, match="Give proxy and verify to the http_client itself"):
+        in_process(lambda _: httpx2.Response(200), **settings)
 
 
 class TestInProcess:
@@ -160,7 +157,8 @@ class TestInProcess:
         assert stream.snapshot.text == "Once"
 
     @pytest.mark.parametrize(
-        ("raised", "kind"), [(httpx2.ReadError("gone"), StreamInterruptedError), (ZeroDivisionError(), ZeroDivisionError)]
+        ("raised", "kind"),
+        [(httpx2.ReadError("gone"), StreamInterruptedError), (ZeroDivisionError(), ZeroDivisionError)],
     )
     async def test_an_exception_in_the_middle(
         self, raised: Exception, kind: type[Exception], in_process: InProcess
@@ -173,12 +171,11 @@ class TestInProcess:
         with pytest.raises(ZeroDivisionError if kind is ZeroDivisionError else APIConnectionError):
             await client.create()
 
-
     @pytest.mark.parametrize("variant", ["asyncio", "trio"])
     async def test_a_client_of_neither_library_will_do(self) -> None:
-        async with AsyncNemotron(api_key="made-up", http_client=PlainClient()) as client:
-            async with client.chat.completions.stream(messages="Hello") as stream:
-                assert await anext(stream) == TextDelta("Once")
+        client = AsyncNemotron(api_key="made-up", http_client=PlainClient())
+        async with client.chat.completions.stream(messages="Hello") as stream:
+            assert await anext(stream) == TextDelta("Once")
 
 
 class PlainBody:
@@ -189,9 +186,14 @@ class PlainBody:
         return BEGUN
 
 
+class PlainRequest:
+    extensions = MappingProxyType[str, object]({})
+
+
 class PlainResponse:
     """What a client needs of a response, and nothing more."""
 
+    request = PlainRequest()
     status_code = 200
     headers = httpx2.Headers()
     http_version = "HTTP/1.1"
@@ -304,6 +306,6 @@ class TestHTTP2:
         assert server.connections == 1
 
     async def test_a_silent_stream_ends_by_the_http_clients_own_limit(self, client: Either) -> None:
-        async with client.stream(timeout=Timeout(first_event=0.1)) as stream:
+        async with client.stream(timeout=Timeout(first_event=0.1, idle=0.1)) as stream:
             with pytest.raises(StreamTimeoutError):
                 await stream.until_done()

@@ -3,6 +3,7 @@
 import gc
 import logging
 import pickle
+import re
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ class Spy:
         trace = traceback.TracebackException.from_exception(error, capture_locals=True)
         # Its own frames show what tests and their tools hold.
         for each in iter_chain(trace):
-            each.stack[:] = [frame for frame in each.stack if "nemotron_client" in frame.filename or "http" in frame.filename]
+            each.stack[:] = [frame for frame in each.stack if re.search("nemotron_client|http", frame.filename)]
             self.shown += each.format()
 
     def saw(self, secret: str) -> list[str]:

@@ -48,10 +48,13 @@ async def test_break(client: Either, endless: MockServer) -> None:
 
 
 async def test_an_exception(client: Either, endless: MockServer) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with client.stream() as stream:
             async for _ in stream:
                 raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await left(endless)
 
 
@@ -110,8 +113,8 @@ async def test_close_from_elsewhere_ends_a_read_that_waits(
             others.start_soon(close)
             with pytest.raises(StreamInterruptedError, match="closed by the caller") as caught:
                 await stream.until_done()
-    assert caught.value.partial is not None
-    assert caught.value.partial.text == "Once"
+            assert caught.value.partial is not None
+            assert caught.value.partial.text == "Once"
     assert await left(silent)
     silent.always(None)
     assert (await client.create()).text
@@ -172,7 +175,7 @@ async def test_a_stream_read_to_its_end_hands_its_connection_on(client: Either, 
     assert server.disconnects == 0
 
 
-async def test_a_stream_that_is_closed_after_its_end_hands_its_connection_on(client: Either, server: MockServer) -> None:
+async def test_a_stream_that_is_closed_after_its_end_hands_it_on_too(client: Either, server: MockServer) -> None:
     for _ in range(3):
         stream = await client.create_stream()
         await stream.items()

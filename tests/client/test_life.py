@@ -25,7 +25,7 @@ from tests.client.conftest import Clock, Connect, Variant
 from tests.client.either import Either, in_thread
 
 LOCAL = "http://localhost:8000/v1"
-DEPRECATED = Reply(headers={"deprecation": "Sat, 01 Aug 2026 00:00:00 GMT"}, body={"choices": [{}]})
+DEPRECATED = Reply(headers={"deprecation": "Sat, 01 Aug 2026 00:00:00 GMT"}, body=b'{"choices":[{}]}')
 
 
 @pytest.fixture
@@ -80,12 +80,13 @@ async def test_a_client_that_sent_nothing_can_be_closed(client: Either) -> None:
 
 async def test_a_with_block_closes_the_client(client: Either, server: MockServer) -> None:
     if isinstance(client.inner, Nemotron):
-        with client.inner as inner:
-            await Either(inner).create()
+        with client.inner as blocking:
+            await Either(blocking).create()
+        assert blocking is client.inner
     else:
-        async with client.inner as inner:
-            await Either(inner).create()
-    assert inner is client.inner
+        async with client.inner as asynchronous:
+            await Either(asynchronous).create()
+        assert asynchronous is client.inner
     assert await in_thread(lambda: server.open_connections) == 0
 
 
@@ -149,9 +150,14 @@ async def test_the_hook_and_the_log_tell_of_every_step(
     assert {record.levelno for record in (records[2], records[5])} == {logging.INFO}
 
 
-async def test_a_hook_that_fails_costs_nobody_an_answer(
-    connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_hook_that_nobody_would_await_is_refused(kind: type[Nemotron | AsyncNemotron]) -> None:
+    async def hook(_: HookEvent) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="on_event is an async function"):
+        kind(base_url=LOCAL, on_event=hook)
+
+
+async def test_a_hook_that_fails_costs_nobody_an_answer(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     def fail(event: HookEvent) -> None:
         raise ZeroDivisionError(event)
 

@@ -52,7 +52,9 @@ async def test_a_stream_is_tried_again_before_it_begins(client: Either, server: 
     assert server.posts == 3
 
 
-async def test_an_outage_that_stays_is_raised_with_its_attempts(client: Either, server: MockServer, clock: Clock) -> None:
+async def test_an_outage_that_stays_is_raised_with_all_attempts(
+    client: Either, server: MockServer, clock: Clock
+) -> None:
     server.always(error(500, "Oops"))
     with pytest.raises(InternalServerError, match=r"Oops \(3 attempts") as caught:
         await client.create()

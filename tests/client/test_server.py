@@ -117,7 +117,7 @@ async def test_waiting_ends_when_the_server_is_ready(client: Either, server: Moc
 
 async def test_waiting_ends_when_the_time_is_up(client: Either, server: MockServer, clock: Clock) -> None:
     server.always(Reply(status=503, body="Loading"), path="/v1/health/ready")
-    with pytest.raises(APITimeoutError, match="not ready within 20 s. It last said: 503 .*Loading"):
+    with pytest.raises(APITimeoutError, match=r"not ready within 20 s\. It last said: 503 .*Loading"):
         await client.wait_until_ready(20)
     assert 15 < sum(clock.waits) <= 20
 
@@ -135,7 +135,9 @@ class TestHosted:
         assert await in_process(answer).ready()
         assert urls == ["GET https://integrate.api.nvidia.com/v1/models/mistralai/mistral-nemotron"]
 
-    @pytest.mark.parametrize(("status", "kind"), [(404, NotFoundError), (410, ModelGoneError), (401, AuthenticationError)])
+    @pytest.mark.parametrize(
+        ("status", "kind"), [(404, NotFoundError), (410, ModelGoneError), (401, AuthenticationError)]
+    )
     async def test_what_waiting_does_not_help(
         self, status: int, kind: type[Exception], in_process: InProcess, clock: Clock
     ) -> None:
@@ -240,7 +242,7 @@ class TestServed:
 
     async def test_it_is_asked_once(self, client: Either, server: MockServer) -> None:
         self.offer(server, {"id": "my-nemotron"}, {"id": "my-adapter", "parent": "my-nemotron"})
-        server.always(Reply(body={"choices": [{}]}))
+        server.always(Reply(body=b'{"choices":[{}]}'))
         await client.create()
         await client.create()
         await Either(client.inner.with_options(timeout=5)).complete()
@@ -261,7 +263,7 @@ class TestServed:
         self.offer(server, {"id": "one"}, {"id": "two"})
         with pytest.raises(ConfigurationError, match=r"\(one, two\): pass model="):
             await client.create()
-        server.always(Reply(body={"choices": [{}]}))
+        server.always(Reply(body=b'{"choices":[{}]}'))
         await client.create(model="two")
         assert server.posts == 1
 

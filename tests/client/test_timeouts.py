@@ -22,6 +22,7 @@ LIMIT = 0.15
 COMMENTS = itertools.repeat(b": keep-alive\n\n")
 ONE_BY_ONE = (bytes([byte]) for byte in itertools.cycle(b": x\n"))
 BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
+DONE = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
 
 class Stopwatch:
@@ -127,12 +128,17 @@ async def test_the_time_that_the_caller_takes_does_not_count(client: Either, clo
     assert stream.snapshot.choices[0].finish_reason == "stop"
 
 
-async def test_the_total_counts_everything(client: Either, server: MockServer, clock: Clock) -> None:
-    server.reply(Reply(chunks=[BEGUN], end="hang"))
-    async with client.stream(timeout=60) as stream:
-        with pytest.raises(StreamTimeoutError):
-            async for _ in stream:
-                clock.sleep(61)
+async def test_nor_does_it_count_for_the_total(client: Either, clock: Clock) -> None:
+    async with client.stream("Tell me a story", timeout=1) as stream:
+        async for _ in stream:
+            clock.sleep(3600)
+    assert stream.snapshot.choices[0].finish_reason == "stop"
+
+
+async def test_a_silence_may_be_longer_than_the_wait_for_the_first_event(client: Either, server: MockServer) -> None:
+    server.reply(Reply(chunks=[BEGUN, DONE], chunk_delay=0.3))
+    async with client.stream(timeout=Timeout(first_event=0.2, idle=5)) as stream:
+        assert await stream.get_final_text() == "Once"
 
 
 async def test_no_limit_is_no_limit(client: Either) -> None:
@@ -141,11 +147,10 @@ async def test_no_limit_is_no_limit(client: Either) -> None:
 
 
 async def test_an_end_that_is_missing_after_done_is_not_waited_for(client: Either, server: MockServer) -> None:
-    done = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    server.reply(Reply(chunks=[done], end="hang"))
+    server.reply(Reply(chunks=[BEGUN + DONE], end="hang"))
     watch = Stopwatch()
     async with client.stream() as stream:
-        assert await stream.get_final_text() == "Hi"
+        assert await stream.get_final_text() == "Once"
     assert watch.shows_about(0.25)
     assert server.open_connections == 0
 
@@ -153,10 +158,9 @@ async def test_an_end_that_is_missing_after_done_is_not_waited_for(client: Eithe
 async def test_what_still_comes_after_done_is_read_so_that_the_connection_can_be_used_again(
     client: Either, server: MockServer
 ) -> None:
-    done = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    server.reply(Reply(chunks=[done, b": bye\n\n", b": bye\n\n"], chunk_delay=0.01))
+    server.reply(Reply(chunks=[BEGUN + DONE, b": bye\n\n", b": bye\n\n"], chunk_delay=0.01))
     async with client.stream() as stream:
-        assert await stream.get_final_text() == "Hi"
+        assert await stream.get_final_text() == "Once"
     assert server.open_connections == 1
 
 

@@ -1,14 +1,17 @@
-"""Drive flows by hand: replies are written down, so are the times, and nothing is sent."""
+"""Drive flows by hand: replies are written down, so are the times, and nothing is sent; and what goes into them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from json import dumps
+from json import dumps, loads
 from random import Random
 from typing import Generic, TypeVar
 
+from nemotron_client._engine import refusals
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response
 from nemotron_client._engine.flows import Client, Shared
-from nemotron_client.config import UNCHANGED, Config, resolve
+from nemotron_client._engine.wire import Call, chat_call
+from nemotron_client.config import UNCHANGED, Config, Secret, resolve
+from nemotron_client.errors import APIStatusError
 from nemotron_client.events import HookEvent
 from nemotron_client.timeouts import Timeout
 
@@ -47,9 +50,18 @@ class Talk(Generic[T]):
     def delays(self) -> list[float]:
         return [request.delay for request in self.requests]
 
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.removeprefix(OWN.removesuffix("/v1")) for request in self.requests]
+
 
 def reply(
-    status: int = 200, body: object = b"", headers: Mapping[str, str] | None = None, *, now: float = 1.0, sent: float = 0.0
+    status: int = 200,
+    body: object = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    now: float = 1.0,
+    sent: float = 0.0,
 ) -> Response:
     """Make an answer; a body that isn't bytes is sent as JSON."""
     return Response(status, headers or {}, body if isinstance(body, bytes) else dumps(body).encode(), sent, now)
@@ -57,6 +69,11 @@ def reply(
 
 def failure(problem: Problem, detail: str = "", *, now: float = 1.0, sent: float = 0.0) -> Failure:
     return Failure(problem, detail, sent, now)
+
+
+def close(values: Iterable[float], expected: Iterable[float], *, by: float = 1e-9) -> bool:
+    """Tell whether figures are those that are expected, but for so much."""
+    return all(abs(value - other) <= by for value, other in zip(values, expected, strict=True))
 
 
 def config(
@@ -93,6 +110,35 @@ def event(data: object) -> bytes:
 DONE = event(b"[DONE]")
 
 
-def stream(*chunks: Mapping[str, object]) -> bytes:
-    """Make the whole body of a stream."""
-    return b"".join(map(event, chunks)) + DONE
+def chat(
+    options: Mapping[str, object] | None = None,
+    messages: object = "Hi",
+    *,
+    stream: bool = False,
+    settings: Config | None = None,
+) -> Call:
+    """Check and write a call, of what a caller may give and of what none should."""
+    return chat_call(settings or config(), messages, options or {}, stream=stream)  # type: ignore[arg-type] # on purpose
+
+
+def sent(options: Mapping[str, object] | None = None, messages: object = "Hi") -> object:
+    """Return the body of such a call, parsed and without the model's name."""
+    body = chat(options, messages).body
+    assert body is not None
+    data: dict[str, object] = loads(body)
+    assert data.pop("model") == "m"
+    return data
+
+
+REQUEST = Request(
+    "POST",
+    f"{HOSTED}/chat/completions",
+    {"authorization": Secret(f"Bearer {KEY}"), "x-extra": Secret("s3cret-value"), "accept": "*/*"},
+)
+
+
+def refuse(
+    status: int, body: object = b"", headers: Mapping[str, str] | None = None, *, hosted: bool = True
+) -> APIStatusError:
+    """Make the error for this answer to ``REQUEST``."""
+    return refusals.status_failure(REQUEST, reply(status, body, headers), hosted=hosted)

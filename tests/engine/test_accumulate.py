@@ -1,4 +1,4 @@
-"""Chunks to events and to the whole answer; the quirks are those of docs/explanation/protocol.md, "Tool calls in streams"."""
+"""Chunks to events and to the whole answer; docs/explanation/protocol.md, "Tool calls in streams", has the quirks."""
 
 import json
 import tracemalloc
@@ -69,7 +69,11 @@ TWO = [("a", "f", "{}"), ("b", "g", "[]")]
     ("chunks", "expected"),
     [
         pytest.param(
-            [calling(call('{"', index=0, id="a", name="f")), calling(call('x":1', index=0)), calling(call("}", index=0))],
+            [
+                calling(call('{"', index=0, id="a", name="f")),
+                calling(call('x":1', index=0)),
+                calling(call("}", index=0)),
+            ],
             ONE,
             id="tokenizer-v11-and-later",
         ),
@@ -88,7 +92,10 @@ TWO = [("a", "f", "{}"), ("b", "g", "[]")]
             [calling(call('{"x"', id="a", name="f")), calling(call(":1}"))], ONE, id="no-index-and-more-arguments"
         ),
         pytest.param(
-            [calling(call('{"x"', index=0, id="a", name="f")), calling({"index": 0, "id": None, "function": {"arguments": ":1}"}})],
+            [
+                calling(call('{"x"', index=0, id="a", name="f")),
+                calling({"index": 0, "id": None, "function": {"arguments": ":1}"}}),
+            ],
             ONE,
             id="null-id-in-later-pieces",
         ),
@@ -123,15 +130,28 @@ TWO = [("a", "f", "{}"), ("b", "g", "[]")]
             ONE,
             id="another-id-alone-under-a-used-index-is-no-call",
         ),
-        pytest.param([calling({"index": 0, "id": "a"}), calling(call('{"x":1}', index=0, name="f"))], ONE, id="no-function-at-first"),
         pytest.param(
-            [calling(call("{}", index=0, id="a", name="f"), call("[]", index=1, id="b", name="g"))], TWO, id="two-in-one-chunk"
+            [calling({"index": 0, "id": "a"}), calling(call('{"x":1}', index=0, name="f"))],
+            ONE,
+            id="no-function-at-first",
         ),
         pytest.param(
-            [calling(call("{}", id="a", name="f"), call("[]", id="b", name="g"))], TWO, id="two-in-one-chunk-without-index"
+            [calling(call("{}", index=0, id="a", name="f"), call("[]", index=1, id="b", name="g"))],
+            TWO,
+            id="two-in-one-chunk",
         ),
         pytest.param(
-            [calling(call(id="a", name="f")), calling(call("{}")), calling(call("[", id="b", name="g")), calling(call("]"))],
+            [calling(call("{}", id="a", name="f"), call("[]", id="b", name="g"))],
+            TWO,
+            id="two-in-one-chunk-without-index",
+        ),
+        pytest.param(
+            [
+                calling(call(id="a", name="f")),
+                calling(call("{}")),
+                calling(call("[", id="b", name="g")),
+                calling(call("]")),
+            ],
             TWO,
             id="a-new-id-begins-a-call-without-index",
         ),
@@ -151,7 +171,11 @@ TWO = [("a", "f", "{}"), ("b", "g", "[]")]
             id="an-empty-id-is-none",
         ),
         pytest.param(
-            [calling(call("{}", index=0, id="a", name="f")), calling(call("[", index=0, id="b", name="g")), calling(call("]", index=0))],
+            [
+                calling(call("{}", index=0, id="a", name="f")),
+                calling(call("[", index=0, id="b", name="g")),
+                calling(call("]", index=0)),
+            ],
             TWO,
             id="one-index-for-all-with-new-ids",
         ),
@@ -178,7 +202,11 @@ def test_tool_calls_come_whole(chunks: list[Delta], expected: list[tuple[str, st
 
 
 NAMES = st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True)
-CALLS = st.lists(st.tuples(NAMES, st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=4).map(json.dumps)), min_size=1, max_size=37)
+CALLS = st.lists(
+    st.tuples(NAMES, st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=4).map(json.dumps)),
+    min_size=1,
+    max_size=37,
+)
 
 
 @given(CALLS, st.data())
@@ -242,6 +270,17 @@ def test_events_tell_each_piece_as_it_comes_and_at_the_end_what_is_whole() -> No
     assert last.completion.response.request_id == "r1"
 
 
+def test_without_events_the_answer_is_the_same() -> None:
+    quiet, told = Accumulator(), Accumulator()
+    for each in (
+        chunk({"reasoning": "Hm.", "content": "Hi", "refusal": "no"}),
+        calling(call("{}", index=0, id="a", name="f")),
+    ):
+        quiet.add(ChatCompletionChunk.model_validate(each))
+        push(told, each)
+    assert quiet.completion() == told.completion()
+
+
 def test_an_answer_without_text_calls_or_usage_only_finishes() -> None:
     accumulator = Accumulator()
     push(accumulator, chunk({}, "stop"))
@@ -276,10 +315,13 @@ def test_choices_interleave_and_come_back_in_order() -> None:
         chunk({"content": "B"}, "stop", index=1),
     )
     assert events == [TextDelta("b", 1), TextDelta("a", 0), TextDelta("B", 1)]
-    assert not accumulator.finished  # choice 0 is still open
+    finished = [accumulator.finished]  # choice 0 is still open
     push(accumulator, chunk({"content": "A"}, "length", index=0))
-    assert accumulator.finished
-    assert [(c.message.content, c.finish_reason) for c in accumulator.completion().choices] == [("aA", "length"), ("bB", "stop")]
+    assert [*finished, accumulator.finished] == [False, True]
+    assert [(c.message.content, c.finish_reason) for c in accumulator.completion().choices] == [
+        ("aA", "length"),
+        ("bB", "stop"),
+    ]
 
 
 def test_an_answer_of_which_nothing_came_is_not_finished() -> None:
@@ -291,7 +333,9 @@ def test_an_answer_of_which_nothing_came_is_not_finished() -> None:
 
 
 def test_content_that_comes_with_or_after_the_finish_reason_counts() -> None:
-    assert completion(chunk({"content": "a"}, "stop"), chunk({"content": "b"})).choices[0].model_dump(exclude_none=True) == {
+    assert completion(chunk({"content": "a"}, "stop"), chunk({"content": "b"})).choices[0].model_dump(
+        exclude_none=True
+    ) == {
         "index": 0,
         "message": {"role": "assistant", "content": "ab"},
         "finish_reason": "stop",
@@ -299,16 +343,27 @@ def test_content_that_comes_with_or_after_the_finish_reason_counts() -> None:
 
 
 def test_with_usage_on_every_chunk_the_last_one_counts() -> None:
-    chunks = [chunk({"content": "a"}, usage={"prompt_tokens": 5, "completion_tokens": n, "total_tokens": 5 + n}) for n in (1, 2, 3)]
+    chunks = [
+        chunk({"content": "a"}, usage={"prompt_tokens": 5, "completion_tokens": n, "total_tokens": 5 + n})
+        for n in (1, 2, 3)
+    ]
     assert completion(*chunks).usage == Usage(prompt_tokens=5, completion_tokens=3, total_tokens=8)
 
 
 def test_usage_that_a_later_chunk_has_null_is_kept() -> None:
-    assert completion(chunk(usage={"total_tokens": 8}), chunk({"content": "a"}, usage=None)).usage == Usage(total_tokens=8)
+    assert completion(chunk(usage={"total_tokens": 8}), chunk({"content": "a"}, usage=None)).usage == Usage(
+        total_tokens=8
+    )
 
 
 def test_the_first_chunk_names_the_answer_and_any_may_bring_the_fingerprint() -> None:
-    whole = completion(chunk({}, id="", model="", created=0), chunk({}), chunk({}, id="c2", model="other"), chunk(system_fingerprint="fp"), chunk())
+    whole = completion(
+        chunk({}, id="", model="", created=0),
+        chunk({}),
+        chunk({}, id="c2", model="other"),
+        chunk(system_fingerprint="fp"),
+        chunk(),
+    )
     assert (whole.id, whole.model, whole.created, whole.system_fingerprint) == ("c1", "m", 1, "fp")
 
 
@@ -319,7 +374,12 @@ def test_logprobs_are_collected() -> None:
     def told(logprobs: object) -> Delta:
         return {**chunk(), "choices": [{"index": 0, "delta": {"content": "x"}, "logprobs": logprobs}]}
 
-    whole = completion(told({"content": [token("a"), token("b")]}), told({"content": None}), told(None), told({"content": [token("c")]}))
+    whole = completion(
+        told({"content": [token("a"), token("b")]}),
+        told({"content": None}),
+        told(None),
+        told({"content": [token("c")]}),
+    )
     logprobs = whole.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.content == [TokenLogprob(token=each, logprob=-0.5) for each in "abc"]
@@ -328,7 +388,7 @@ def test_logprobs_are_collected() -> None:
 def test_a_text_completion_is_joined_choice_by_choice() -> None:
     accumulator = TextAccumulator()
     accumulator.response = ResponseInfo(request_id="r1")
-    assert not accumulator.finished
+    finished = list[bool]()
 
     def part(text: str, index: int = 0, finish_reason: str | None = None) -> Delta:
         return {"index": index, "text": text, "finish_reason": finish_reason}
@@ -338,9 +398,11 @@ def test_a_text_completion_is_joined_choice_by_choice() -> None:
         ([part("A", 0, "stop")], {"total_tokens": 3}),
         ([part("B", 1, "length"), part("", 0)], None),
     ):
-        assert not accumulator.finished
-        accumulator.push(Completion.model_validate({"id": "c1", "created": 1, "model": "m", "choices": choices, "usage": usage}))
-    assert accumulator.finished
+        finished.append(accumulator.finished)
+        accumulator.push(
+            Completion.model_validate({"id": "c1", "created": 1, "model": "m", "choices": choices, "usage": usage})
+        )
+    assert [*finished, accumulator.finished] == [False, False, False, True]
     whole = accumulator.completion()
     assert [(c.index, c.text, c.finish_reason) for c in whole.choices] == [(0, "aA", "stop"), (1, "bB", "length")]
     assert (whole.id, whole.created, whole.model, whole.usage) == ("c1", 1, "m", Usage(total_tokens=3))

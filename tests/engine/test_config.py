@@ -42,15 +42,22 @@ def test_an_argument_wins_over_the_environment_and_this_over_the_default() -> No
         pytest.param({}, "https://integrate.api.nvidia.com/v1", KEY, id="NVIDIA"),
         pytest.param({}, "https://NVIDIA.com/v1", KEY, id="NVIDIA-itself-in-any-case"),
         pytest.param({}, "https://integrate.api.nvidia.com./v1", KEY, id="NVIDIA-with-the-roots-dot"),
-        pytest.param({"NVIDIA_BASE_URL": "https://nim.example.com/v1"}, None, KEY, id="a-base-URL-from-the-environment"),
+        pytest.param(
+            {"NVIDIA_BASE_URL": "https://nim.example.com/v1"}, None, KEY, id="a-base-URL-from-the-environment"
+        ),
         pytest.param({}, "https://nim.example.com/v1", None, id="elsewhere"),
         pytest.param({}, "https://notnvidia.com/v1", None, id="another-domain-that-ends-alike"),
         pytest.param({}, "https://nvidia.com.example.com/v1", None, id="another-domain-that-begins-alike"),
-        pytest.param({"NVIDIA_BASE_URL": "https://a.example.com"}, "https://b.example.com", None, id="an-argument-beside-the-environment"),
+        pytest.param(
+            {"NVIDIA_BASE_URL": "https://a.example.com"},
+            "https://b.example.com",
+            None,
+            id="an-argument-beside-the-environment",
+        ),
         pytest.param({}, OWN, None, id="loopback"),
     ],
 )
-def test_the_environments_key_goes_only_to_NVIDIA_or_to_the_environments_base_URL(  # noqa: N802
+def test_the_environments_key_goes_only_to_nvidia_or_to_the_environments_base_url(
     environment: dict[str, str], base_url: str | None, key: str | None
 ) -> None:
     assert resolve({**ENVIRONMENT, **environment}, base_url=base_url).api_key == key
@@ -66,10 +73,15 @@ def test_without_a_key_the_hosted_model_is_told_at_once(key: str | None) -> None
 @pytest.mark.parametrize("character", [" ", "\n", "\r", "\t", "\0", "\u00e9", "\u200b"], ids=repr)
 def test_a_key_with_a_character_that_no_key_has_is_refused_without_showing_it(character: str) -> None:
     key = f"nvapi-{character}made-up"
-    for make in (lambda: resolve({}, api_key=key), lambda: resolve({"NVIDIA_API_KEY": key})):
+    for environment, argument in (({}, key), ({"NVIDIA_API_KEY": key}, None)):
         with pytest.raises(ConfigurationError, match="holds a character that no key has") as caught:
-            make()
+            resolve(environment, api_key=argument)
         assert "made-up" not in str(caught.value)
+
+
+def test_the_name_of_a_variable_is_no_key() -> None:
+    with pytest.raises(ConfigurationError, match="is the name of a variable, not a key"):
+        resolve({}, api_key="$NVIDIA_API_KEY")
 
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1).map(lambda text: f"nvapi-{text}-S3cr3t")
@@ -161,7 +173,7 @@ def test_plain_http_goes_only_where_nobody_outside_listens(host: str, *, private
         with pytest.raises(ConfigurationError, match=r"plain http .* allow_insecure=True"):
             resolve({}, base_url=plain, api_key=KEY)
     assert resolve({}, base_url=plain, api_key=KEY, allow_insecure=True).base_url == plain
-    assert resolve({}, base_url=f"https://{host}/v1", api_key=KEY)
+    assert resolve({}, base_url=f"https://{host}/v1", api_key=KEY).api_key == KEY
 
 
 def test_plain_http_in_the_environment_is_no_different() -> None:
@@ -190,14 +202,16 @@ def test_plain_http_in_the_environment_is_no_different() -> None:
         ("https://example.com/v1/completions/", "address of one route: give it up to /v1"),
     ],
 )
-def test_a_mistake_in_the_base_URL_is_told(base_url: str, words: str) -> None:  # noqa: N802
+def test_a_mistake_in_the_base_url_is_told(base_url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         resolve({}, base_url=base_url)
 
 
-@pytest.mark.parametrize("header", [{"a b": "x"}, {"": "x"}, {"a": "x\r\ny: z"}, {"a": "\u00e9"}, {"a\n": "x"}], ids=repr)
+@pytest.mark.parametrize(
+    "header", [{"a b": "x"}, {"": "x"}, {"a": "x\r\ny: z"}, {"a": "\u00e9"}, {"a\n": "x"}], ids=repr
+)
 def test_a_header_that_cannot_be_sent_is_told_without_its_value(header: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="headers\\[.* can't be sent") as caught:
+    with pytest.raises(ConfigurationError, match=r"headers\[.* can't be sent") as caught:
         resolve({}, base_url=OWN, headers={"x_fine-1": "ok", **header, "z": KEY})
     assert KEY not in str(caught.value)
 

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nemotron_client import errors
-from nemotron_client.errors import APIError, APIStatusError, Attempt, NemotronError, StreamInterruptedError, StreamTimeoutError
+from nemotron_client.errors import (
+    APIError,
+    APIStatusError,
+    Attempt,
+    NemotronError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+)
 from nemotron_client.messages import AssistantMessage, ChatCompletion, Choice, ResponseInfo, ToolCall, Usage
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, NemotronError)]
@@ -65,7 +72,9 @@ def made(kind: type[NemotronError]) -> NemotronError:
         error = kind("what", body={"a": [1]}, request_id="r", attempts=attempts, hint="do this")
     call = ToolCall.model_validate({"id": "a", "function": {"name": "f", "arguments": "{}"}, "extra": 1})
     choice = Choice(message=AssistantMessage(content="Hel", tool_calls=[call]))
-    partial = ChatCompletion(choices=[choice], usage=Usage(total_tokens=3)).answered_by(ResponseInfo(200, "r", {"a": "b"}))
+    partial = ChatCompletion(choices=[choice], usage=Usage(total_tokens=3)).answered_by(
+        ResponseInfo(200, "r", {"a": "b"})
+    )
     own = {"limit": 5, "prompt_tokens": 6, "completion_tokens": 7, "may_pass": True, "partial": partial}
     own |= {"status_code": 418, "code": "c", "type": "t", "retry_after": 1.5, "should_retry": False}
     for name, value in own.items():
@@ -75,11 +84,16 @@ def made(kind: type[NemotronError]) -> NemotronError:
     return error
 
 
-COPIES: list[Callable[[NemotronError], NemotronError]] = [
-    copy.copy,
-    copy.deepcopy,
-    *(lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol)) for protocol in range(2, 6)),  # type: ignore[misc] # noqa: S301 - our own
-]
+def by_pickle(protocol: int) -> Callable[[NemotronError], NemotronError]:
+    def copied(error: NemotronError) -> NemotronError:
+        twin = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
+        assert isinstance(twin, NemotronError)
+        return twin
+
+    return copied
+
+
+COPIES: list[Callable[[NemotronError], NemotronError]] = [copy.copy, copy.deepcopy, *map(by_pickle, range(2, 6))]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -131,4 +145,4 @@ def test_a_timeout_in_a_stream_is_caught_as_either() -> None:
 
 
 def test_every_error_has_a_sentence_that_explains_it() -> None:
-    assert [kind.__name__ for kind in CLASSES if not (kind.__doc__ or "").endswith((".", "\n    "))] == []
+    assert [kind.__name__ for kind in CLASSES if not (kind.__doc__ or "").partition("\n")[0].endswith(".")] == []

@@ -28,7 +28,9 @@ def test_what_one_mostly_wants_is_within_reach() -> None:
     assert Completion(choices=[TextChoice(text="x"), TextChoice(text="y")]).text == "x"
 
 
-@pytest.mark.parametrize("empty", [ChatCompletion(), ChatCompletion(choices=[choice(content=None)])], ids=["no-choices", "no-content"])
+@pytest.mark.parametrize(
+    "empty", [ChatCompletion(), ChatCompletion(choices=[choice(content=None)])], ids=["no-choices", "no-content"]
+)
 def test_what_is_not_there_is_empty(empty: ChatCompletion) -> None:
     assert (empty.text, empty.tool_calls, empty.truncated) == ("", [], False)
     assert Completion().text == ""
@@ -65,7 +67,7 @@ def test_a_call_cut_in_the_middle_is_cut_short_whatever_the_finish_reason(argume
     assert choice("tool_calls", "{}", arguments).truncated is cut
 
 
-def test_an_answer_carries_the_HTTP_answer_it_came_in() -> None:  # noqa: N802
+def test_an_answer_carries_the_http_answer_it_came_in() -> None:
     info = ResponseInfo(200, "r1", {"x-secret": "value"})
     done = ChatCompletion().answered_by(info)
     assert done.response is info

@@ -15,34 +15,92 @@ from nemotron_client.options import CallOptions, ChatOptions, ChatParameters, Te
 
 # OpenAI's chat parameters (its API reference), with what they accept.
 OPENAI: Mapping[str, object] = {
-    "model": "m", "temperature": 0.7, "top_p": 1, "max_tokens": 5, "max_completion_tokens": 5, "n": 2, "stop": ["a", "b"],
-    "seed": -1, "frequency_penalty": -2, "presence_penalty": 2, "logit_bias": {"5": -100, 6: 100.0}, "logprobs": True,
-    "top_logprobs": 20, "tools": [{"type": "function"}], "tool_choice": "auto", "parallel_tool_calls": False,
-    "response_format": {"type": "json_object"}, "stream_options": {"include_usage": True, "continuous_usage_stats": False},
-    "user": "u", "functions": [], "function_call": "auto", "reasoning_effort": "low", "verbosity": "low",
-    "modalities": ["text"], "audio": {}, "prediction": {}, "web_search_options": {}, "service_tier": "auto", "store": False,
-    "metadata": {"a": "b"}, "prompt_cache_key": "k", "safety_identifier": "s",
-}  # fmt: skip
+    "model": "m",
+    "temperature": 0.7,
+    "top_p": 1,
+    "max_tokens": 5,
+    "max_completion_tokens": 5,
+    "n": 2,
+    "stop": ["a", "b"],
+    "seed": -1,
+    "frequency_penalty": -2,
+    "presence_penalty": 2,
+    "logit_bias": {"5": -100, 6: 100.0},
+    "logprobs": True,
+    "top_logprobs": 20,
+    "tools": [{"type": "function"}],
+    "tool_choice": "auto",
+    "parallel_tool_calls": False,
+    "response_format": {"type": "json_object"},
+    "stream_options": {"include_usage": True, "continuous_usage_stats": False},
+    "user": "u",
+    "functions": [],
+    "function_call": "auto",
+    "reasoning_effort": "low",
+    "verbosity": "low",
+    "modalities": ["text"],
+    "audio": {},
+    "prediction": {},
+    "web_search_options": {},
+    "service_tier": "auto",
+    "store": False,
+    "metadata": {"a": "b"},
+    "prompt_cache_key": "k",
+    "safety_identifier": "s",
+}
 # What vLLM's ChatCompletionRequest (0.32) takes beside them, and what NIM 1.x and older servers take.
 VLLM: Mapping[str, object] = {
-    "thinking_token_budget": 0, "include_reasoning": True, "use_beam_search": False, "top_k": -1, "min_p": 0.5,
-    "repetition_penalty": 1.1, "length_penalty": -0.5, "stop_token_ids": [1], "include_stop_str_in_output": True,
-    "ignore_eos": True, "min_tokens": 0, "skip_special_tokens": True, "spaces_between_special_tokens": True,
-    "truncate_prompt_tokens": -1, "truncation_side": "left", "prompt_logprobs": 0, "logprob_token_ids": [1],
-    "allowed_token_ids": (1, 2), "bad_words": ["x"], "echo": False, "add_generation_prompt": False,
-    "continue_final_message": True, "add_special_tokens": False, "documents": [{"text": "x"}], "chat_template": "x",
-    "chat_template_kwargs": {"a": 1}, "structured_outputs": {"choice": ["a"]}, "priority": -1, "request_id": "r",
-    "return_tokens_as_token_ids": True, "return_token_ids": True, "cache_salt": "s", "kv_transfer_params": {},
-    "vllm_xargs": {"a": 1}, "guided_json": {"type": "object"}, "guided_regex": "a+", "guided_choice": ["a"],
-    "guided_grammar": "g", "nvext": {"a": 1},
-}  # fmt: skip
+    "thinking_token_budget": 0,
+    "include_reasoning": True,
+    "use_beam_search": False,
+    "top_k": -1,
+    "min_p": 0.5,
+    "repetition_penalty": 1.1,
+    "length_penalty": -0.5,
+    "stop_token_ids": [1],
+    "include_stop_str_in_output": True,
+    "ignore_eos": True,
+    "min_tokens": 0,
+    "skip_special_tokens": True,
+    "spaces_between_special_tokens": True,
+    "truncate_prompt_tokens": -1,
+    "truncation_side": "left",
+    "prompt_logprobs": 0,
+    "logprob_token_ids": [1],
+    "allowed_token_ids": (1, 2),
+    "bad_words": ["x"],
+    "echo": False,
+    "add_generation_prompt": False,
+    "continue_final_message": True,
+    "add_special_tokens": False,
+    "documents": [{"text": "x"}],
+    "chat_template": "x",
+    "chat_template_kwargs": {"a": 1},
+    "structured_outputs": {"choice": ["a"]},
+    "priority": -1,
+    "request_id": "r",
+    "return_tokens_as_token_ids": True,
+    "return_token_ids": True,
+    "cache_salt": "s",
+    "kv_transfer_params": {},
+    "vllm_xargs": {"a": 1},
+    "guided_json": {"type": "object"},
+    "guided_regex": "a+",
+    "guided_choice": ["a"],
+    "guided_grammar": "g",
+    "nvext": {"a": 1},
+}
 TEXT: Mapping[str, object] = {"prompt": "Once", "suffix": "end", "echo": True, "logprobs": 5, "best_of": 2}
 CALL: Mapping[str, object] = {
-    "timeout": Timeout(), "max_retries": 0, "retry": RetryPolicy(), "extra_headers": {"a": "b"}, "extra_body": {"a": object()}
-}  # fmt: skip
+    "timeout": Timeout(),
+    "max_retries": 0,
+    "retry": RetryPolicy(),
+    "extra_headers": {"a": "b"},
+    "extra_body": {"a": object()},
+}
 
 
-def test_every_parameter_of_OpenAI_and_of_vLLM_is_in_the_list_and_nothing_else() -> None:  # noqa: N802
+def test_every_parameter_of_openai_and_of_vllm_is_in_the_list_and_nothing_else() -> None:
     assert set(inspect.get_annotations(ChatOptions)) == {*OPENAI, *VLLM, *CALL}
 
 
@@ -53,7 +111,7 @@ def test_what_is_accepted_comes_back_as_it_was_given() -> None:
     assert call_options({**given, **CALL}) == CALL
 
 
-def test_None_is_not_set_and_for_the_time_limit_no_limit() -> None:  # noqa: N802
+def test_none_is_not_set_and_for_the_time_limit_no_limit() -> None:
     nothing = dict.fromkeys(inspect.get_annotations(ChatOptions))
     assert check(nothing, ChatParameters) == {}
     assert call_options(nothing) == dict.fromkeys(CALL)

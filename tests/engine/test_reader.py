@@ -1,4 +1,4 @@
-"""The bytes of a streamed answer to what the caller gets: items, then the whole answer or an error that keeps what came."""
+"""The bytes of a streamed answer to its items, and to a verdict: whole, or an error that keeps what had come."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,28 @@ from nemotron_client._engine.exchange import Problem
 from nemotron_client._engine.reader import StreamReader, chat_chunks, chat_events, text_chunks
 from nemotron_client._engine.sse import MAX_EVENT_BYTES
 from nemotron_client.config import Secret
-from nemotron_client.errors import APIError, APITimeoutError, Attempt, InvalidResponseError, StreamInterruptedError, StreamTimeoutError
-from nemotron_client.events import Finished, StreamEvent, TextDelta, TextDone, ToolCallDelta, ToolCallDone, UsageReported
+from nemotron_client.errors import (
+    APIError,
+    APITimeoutError,
+    Attempt,
+    InvalidResponseError,
+    StreamInterruptedError,
+    StreamTimeoutError,
+)
+from nemotron_client.events import (
+    Finished,
+    StreamEvent,
+    TextDelta,
+    TextDone,
+    ToolCallDelta,
+    ToolCallDone,
+    UsageReported,
+)
 from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
 from tests.captures import load, names
-from tests.engine.driving import DONE, KEY, answer, chunk, event, failure, stream
+from tests.engine.driving import DONE, KEY, answer, chunk, event, failure
 
-Reader: TypeAlias = (
-    StreamReader[ChatCompletionChunk] | StreamReader[StreamEvent] | StreamReader[Completion, Completion]
-)
+Reader: TypeAlias = StreamReader[ChatCompletionChunk] | StreamReader[StreamEvent] | StreamReader[Completion, Completion]
 SECRETS = {"authorization": Secret(f"Bearer {KEY}"), "accept": "*/*"}
 INFO = ResponseInfo(200, "req-1", {}, (Attempt(1, 200, None, 0.1),), 0.1)
 HELLO = event(chunk({"role": "assistant", "content": "Hello"}))
@@ -56,8 +69,12 @@ def cut(body: bytes, size: int) -> list[bytes]:
     return [body[at : at + size] for at in range(0, len(body), size)]
 
 
-CHAT_STREAMS = [name for name in names() if load(name).body.startswith(b"data:") and load(name).path == "/v1/chat/completions"]
-TEXT_STREAMS = [name for name in names() if load(name).body.startswith(b"data:") and load(name).path == "/v1/completions"]
+CHAT_STREAMS = [
+    name for name in names() if load(name).body.startswith(b"data:") and load(name).path == "/v1/chat/completions"
+]
+TEXT_STREAMS = [
+    name for name in names() if load(name).body.startswith(b"data:") and load(name).path == "/v1/completions"
+]
 # These end in an error, as the README of the captures tells.
 BROKEN = {
     "vllm-v13/client_disconnect": "without a finish reason",
@@ -78,7 +95,9 @@ def test_a_recorded_stream_says_the_same_as_its_chunks(name: str) -> None:
     chunks = read(body, of=chat_chunks)
     assert chunks.error is None
     # Read by other means: the chunks are the events' JSON, with nothing added and nothing left out.
-    sent = [ChatCompletionChunk.model_validate_json(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
+    sent = [
+        ChatCompletionChunk.model_validate_json(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")
+    ]
     assert chunks.items == sent
     text = "".join(c.delta.content or "" for each in sent for c in each.choices if c.index == 0)
     whole = chunks.answer
@@ -108,12 +127,18 @@ def test_a_recorded_stream_as_events_adds_up_to_its_answer(name: str) -> None:
         for position, call in enumerate(calls):
             pieces = [e.delta for e in mine if isinstance(e, ToolCallDelta) and e.index == position]
             assert "".join(pieces) == call.function.arguments
-    assert [e.usage for e in events if isinstance(e, UsageReported)] == ([whole.answer.usage] if whole.answer.usage else [])
+    assert [e.usage for e in events if isinstance(e, UsageReported)] == (
+        [whole.answer.usage] if whole.answer.usage else []
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100, 4096])
-@pytest.mark.parametrize(("name", "of"), [*((n, chat_events) for n in CHAT_STREAMS), *((n, text_chunks) for n in TEXT_STREAMS)])
-def test_a_recorded_stream_cut_evenly_gives_the_same(name: str, size: int, of: Callable[[dict[str, str]], Reader]) -> None:
+@pytest.mark.parametrize(
+    ("name", "of"), [*((n, chat_events) for n in CHAT_STREAMS), *((n, text_chunks) for n in TEXT_STREAMS)]
+)
+def test_a_recorded_stream_cut_evenly_gives_the_same(
+    name: str, size: int, of: Callable[[dict[str, str]], Reader]
+) -> None:
     body = load(name).body[:20_000]
     same(read(*cut(body, size), of=of), read(body, of=of))
 
@@ -127,7 +152,10 @@ def same(one: Read, other: Read) -> None:
     )
 
 
-@given(st.sampled_from(["vllm-v13/tool_auto_stream", "vllm-v7/tool_auto_stream", "llamacpp/tools_auto_stream", *BROKEN]), st.data())
+@given(
+    st.sampled_from(["vllm-v13/tool_auto_stream", "vllm-v7/tool_auto_stream", "llamacpp/tools_auto_stream", *BROKEN]),
+    st.data(),
+)
 def test_a_recorded_stream_cut_anywhere_gives_the_same(name: str, draw: st.DataObject) -> None:
     body = load(name).body
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(body)), max_size=30)))
@@ -167,11 +195,17 @@ def test_a_recorded_stream_that_broke_is_an_error(name: str, words: str) -> None
         pytest.param(HELLO + STOP + b"data: [DONE] \n\n", id="DONE-and-a-blank"),
         pytest.param(b": hi\n\n" + HELLO + b": keep-alive\n\n" * 3 + STOP + b":\n\n" + DONE, id="comments"),
         pytest.param(b"retry: 5\nid: 1\nevent: message\n" + HELLO + STOP + DONE, id="other-fields"),
-        pytest.param(b"\xef\xbb\xbf\r\n" + (HELLO + STOP + DONE).replace(b"\n", b"\r\n"), id="byte-order-mark-and-CRLF"),
+        pytest.param(
+            b"\xef\xbb\xbf\r\n" + (HELLO + STOP + DONE).replace(b"\n", b"\r\n"), id="byte-order-mark-and-CRLF"
+        ),
         pytest.param(HELLO + b"data:\n\ndata\n\n" + STOP + DONE, id="empty-data"),
         pytest.param(HELLO + STOP + event(chunk(usage=None)) + DONE, id="a-last-chunk-without-choices"),
         pytest.param(HELLO + event(chunk({"content": None}, error=None)) + STOP + DONE, id="a-null-error"),
-        pytest.param(event({"choices": [{"delta": {"content": "Hello", "tool_calls": None}, "index": None}], "created": "x"}) + STOP, id="nulls"),
+        pytest.param(
+            event({"choices": [{"delta": {"content": "Hello", "tool_calls": None}, "index": None}], "created": "x"})
+            + STOP,
+            id="nulls",
+        ),
     ],
 )
 @pytest.mark.parametrize("size", [1, 5, 10_000])
@@ -197,18 +231,42 @@ TOO_MUCH = b"x" * (MAX_EVENT_BYTES + 1)
     [
         pytest.param(b"", "ended without a finish reason", id="a-clean-close"),
         pytest.param(DONE, "ended without a finish reason", id="DONE"),
-        pytest.param(event(chunk({}, "stop", index=1)) + DONE, "ended without a finish reason", id="only-another-choice-finished"),
+        pytest.param(
+            event(chunk({}, "stop", index=1)) + DONE, "ended without a finish reason", id="only-another-choice-finished"
+        ),
         pytest.param(STOP[:20], "ended without a finish reason", id="half-a-chunk"),
-        pytest.param(event({"error": {"message": "on fire", "code": 500}}), "(code 500): on fire.", id="a-nested-error"),
+        pytest.param(
+            event({"error": {"message": "on fire", "code": 500}}), "(code 500): on fire.", id="a-nested-error"
+        ),
         pytest.param(event({"error": "on fire"}), "in the stream: on fire.", id="an-error-string"),
-        pytest.param(event({"object": "error", "message": "on fire", "code": 503}), "(code 503): on fire.", id="a-flat-error"),
-        pytest.param(event({"message": "on fire", "type": "Bad Request", "code": 400}), "(code 400): on fire.", id="a-bare-message"),
-        pytest.param(event({"status": 502, "title": "Bad Gateway", "detail": "on fire"}), "in the stream: on fire.", id="a-problem"),
+        pytest.param(
+            event({"object": "error", "message": "on fire", "code": 503}), "(code 503): on fire.", id="a-flat-error"
+        ),
+        pytest.param(
+            event({"message": "on fire", "type": "Bad Request", "code": 400}),
+            "(code 400): on fire.",
+            id="a-bare-message",
+        ),
+        pytest.param(
+            event({"status": 502, "title": "Bad Gateway", "detail": "on fire"}),
+            "in the stream: on fire.",
+            id="a-problem",
+        ),
         pytest.param(b"event: error\ndata: on fire\n\n", "in the stream: on fire.", id="an-error-event-with-text"),
-        pytest.param(b'event: error\ndata: {"message": "on fire"}\n\n', "in the stream: on fire.", id="an-error-event-with-JSON"),
-        pytest.param(b"event: error\ndata:\n\n", "reported an error in the stream.", id="an-error-event-that-says-nothing"),
-        pytest.param(event({"error": {"message": "on fire"}})[:-2], "in the stream: on fire.", id="an-error-without-its-blank-line"),
-        pytest.param(b"event: error\ndata: on fire", "in the stream: on fire.", id="an-error-event-without-its-blank-line"),
+        pytest.param(
+            b'event: error\ndata: {"message": "on fire"}\n\n', "in the stream: on fire.", id="an-error-event-with-JSON"
+        ),
+        pytest.param(
+            b"event: error\ndata:\n\n", "reported an error in the stream.", id="an-error-event-that-says-nothing"
+        ),
+        pytest.param(
+            event({"error": {"message": "on fire"}})[:-2],
+            "in the stream: on fire.",
+            id="an-error-without-its-blank-line",
+        ),
+        pytest.param(
+            b"event: error\ndata: on fire", "in the stream: on fire.", id="an-error-event-without-its-blank-line"
+        ),
         pytest.param(event(b'{"choices": [{'), "can't be read (Invalid JSON: EOF while parsing", id="broken-JSON"),
         pytest.param(event(b"on fire"), "can't be read (", id="no-JSON"),
         pytest.param(event(b"null"), "can't be read (", id="null"),
@@ -232,7 +290,9 @@ def test_whatever_breaks_a_stream_is_an_error_that_keeps_what_had_come(
     assert error.partial.text == "Hello"
     assert error.partial.choices[0].finish_reason is None
     assert (error.request_id, error.attempts) == ("req-1", INFO.attempts)
-    assert broken.items[0] == (TextDelta("Hello") if of is chat_events else ChatCompletionChunk.model_validate_json(HELLO[6:]))
+    assert broken.items[0] == (
+        TextDelta("Hello") if of is chat_events else ChatCompletionChunk.model_validate_json(HELLO[6:])
+    )
     assert not any(isinstance(item, Finished) for item in broken.items)
 
 
@@ -253,7 +313,9 @@ def test_an_event_over_the_limit_after_the_end_of_the_answer_changes_nothing() -
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_a_body_that_is_no_stream_at_all_is_shown(body: bytes, words: str, of: Callable[[dict[str, str]], Reader], size: int) -> None:
+def test_a_body_that_is_no_stream_at_all_is_shown(
+    body: bytes, words: str, of: Callable[[dict[str, str]], Reader], size: int
+) -> None:
     got = read(*cut(body, size), of=of)
     assert type(got.error) is InvalidResponseError
     assert words in str(got.error)
@@ -263,10 +325,15 @@ def test_a_body_that_is_no_stream_at_all_is_shown(body: bytes, words: str, of: C
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"error": {"message": "on fire", "code": 500}}', b'{"error": "on fire"}', b'{"object": "error", "message": "on fire"}', b'{"detail": "on fire"}'],
+    [
+        b'{"error": {"message": "on fire", "code": 500}}',
+        b'{"error": "on fire"}',
+        b'{"object": "error", "message": "on fire"}',
+        b'{"detail": "on fire"}',
+    ],
     ids=["nested", "string", "flat", "detail"],
 )
-def test_an_error_in_JSON_instead_of_a_stream_is_the_servers_error(body: bytes) -> None:
+def test_an_error_in_json_instead_of_a_stream_is_the_servers_error(body: bytes) -> None:
     got = read(body)
     assert type(got.error) is StreamInterruptedError
     assert "on fire" in str(got.error)
@@ -280,11 +347,15 @@ def test_an_empty_body_is_an_answer_that_is_not_whole(of: Callable[[dict[str, st
 
 
 CALLED = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-CALLING = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [CALLED, {**CALLED, "id": "b"}]}, "finish_reason": "tool_calls"}
+CALLING = {
+    "index": 0,
+    "message": {"role": "assistant", "content": None, "tool_calls": [CALLED, {**CALLED, "id": "b"}]},
+    "finish_reason": "tool_calls",
+}
 
 
 @pytest.mark.parametrize("body", [answer(usage={"total_tokens": 3}), answer(choices=[CALLING])], ids=["text", "calls"])
-def test_a_whole_chat_answer_in_JSON_is_given_as_a_stream(body: dict[str, object]) -> None:
+def test_a_whole_chat_answer_in_json_is_given_as_a_stream(body: dict[str, object]) -> None:
     expected = ChatCompletion.model_validate(body)
     events, chunks = read(event(body)[6:]), read(event(body)[6:], of=chat_chunks)
     for got in (events, chunks):
@@ -296,12 +367,12 @@ def test_a_whole_chat_answer_in_JSON_is_given_as_a_stream(body: dict[str, object
     assert only.object == "chat.completion.chunk"
 
 
-def test_a_whole_text_answer_in_JSON_is_given_as_a_stream() -> None:
+def test_a_whole_text_answer_in_json_is_given_as_a_stream() -> None:
     got = read(b'{"choices": [{"index": 0, "text": "Hello", "finish_reason": "stop"}]}', of=text_chunks)
     assert (got.error, got.answer.text, len(got.items)) == (None, "Hello", 1)
 
 
-def test_a_whole_answer_in_JSON_without_a_finish_reason_is_not_whole() -> None:
+def test_a_whole_answer_in_json_without_a_finish_reason_is_not_whole() -> None:
     got = read(b'{"choices": [{"message": {"content": "Hello"}}]}')
     assert type(got.error) is StreamInterruptedError
     assert got.answer.text == "Hello"
@@ -316,15 +387,19 @@ def test_a_whole_answer_in_JSON_without_a_finish_reason_is_not_whole() -> None:
         ("total", StreamTimeoutError, "nothing more came in time (reset by peer)"),
     ],
 )
-def test_a_failure_in_the_middle_keeps_what_had_come(problem: Problem, kind: type[StreamInterruptedError], words: str) -> None:
+def test_a_failure_in_the_middle_keeps_what_had_come(
+    problem: Problem, kind: type[StreamInterruptedError], words: str
+) -> None:
     reader = chat_events(SECRETS)
     reader.begin(INFO)
     reader.feed(HELLO)
     assert reader.feed(failure(problem, "reset by peer")) == []
-    assert type(reader.error) is kind
-    assert words in str(reader.error)
-    assert reader.error.partial is not None
-    assert reader.error.partial.text == "Hello"
+    error = reader.error
+    assert isinstance(error, StreamInterruptedError)
+    assert type(error) is kind
+    assert words in str(error)
+    assert error.partial is not None
+    assert error.partial.text == "Hello"
     assert reader.ended
     assert isinstance(reader.error, APITimeoutError) is (kind is StreamTimeoutError)
     assert ("Raise Timeout(" in str(reader.error)) is (kind is StreamTimeoutError)
@@ -333,7 +408,15 @@ def test_a_failure_in_the_middle_keeps_what_had_come(problem: Problem, kind: typ
 def test_only_content_counts_as_progress() -> None:
     reader = chat_events(SECRETS)
     progress: list[int] = []
-    for piece in (b": keep-alive\n\n", HELLO[:-5], b": x\n", b"data:\n\n", HELLO + HELLO, b"data\n\n", event(chunk(usage=None))):
+    for piece in (
+        b": keep-alive\n\n",
+        HELLO[:-5],
+        b": x\n",
+        b"data:\n\n",
+        HELLO + HELLO,
+        b"data\n\n",
+        event(chunk(usage=None)),
+    ):
         reader.feed(b"" if piece == HELLO[:-5] else piece)
         progress.append(reader.progress)
     assert progress == [0, 0, 0, 0, 2, 2, 3]

@@ -77,7 +77,9 @@ def plainly(events: list[SSEEvent]) -> list[tuple[str, str, str]]:
         pytest.param([b"data: a\r", b"data: b\r\r"], [b"a\nb"], id="CR-at-the-end-of-a-piece-without-LF"),
         pytest.param([b"data: a\r", b"\r"], [b"a"], id="CR-then-CR-in-the-next-piece"),
         pytest.param([b"data: a\r\n", b"\n"], [b"a"], id="a-whole-CRLF-swallows-no-further-LF"),
-        pytest.param([b"data: a\x0b\x0c\x85\xe2\x80\xa8b\n\n"], [b"a\x0b\x0c\x85\xe2\x80\xa8b"], id="nothing-else-ends-a-line"),
+        pytest.param(
+            [b"data: a\x0b\x0c\x85\xe2\x80\xa8b\n\n"], [b"a\x0b\x0c\x85\xe2\x80\xa8b"], id="nothing-else-ends-a-line"
+        ),
         pytest.param([b"data:a\n\n"], [b"a"], id="no-space-after-the-colon"),
         pytest.param([b"data:  a\n\n"], [b" a"], id="one-leading-space-removed-only"),
         pytest.param([b"data:\ta \n\n"], [b"\ta "], id="no-other-blank-removed"),
@@ -161,9 +163,23 @@ def test_what_an_unfinished_stream_leaves_is_handed_over(stream: bytes, last: SS
 )
 def test_an_event_over_the_limit_is_refused(pieces: list[bytes]) -> None:
     decoder = SSEDecoder(max_event_bytes=10)
+    *before, last = pieces
+    assert [decoder.feed(piece) for piece in before] == [[]] * len(before)
     with pytest.raises(EventTooLargeError, match="more than 10 bytes"):
-        for piece in pieces:
-            decoder.feed(piece)
+        decoder.feed(last)
+
+
+def test_events_that_were_whole_before_one_over_the_limit_are_kept() -> None:
+    with pytest.raises(EventTooLargeError) as caught:
+        SSEDecoder(max_event_bytes=10).feed(b"data: a\n\ndata: b\n\ndata: " + b"x" * 11 + b"\n\n")
+    assert [event.data for event in caught.value.events] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"], ids=["LF", "CRLF"])
+def test_an_event_of_just_the_limit_passes(end: bytes) -> None:
+    assert SSEDecoder(max_event_bytes=10).feed(b"data: " + b"x" * 10 + end) == [SSEEvent(b"x" * 10)]
+    with pytest.raises(EventTooLargeError):
+        SSEDecoder(max_event_bytes=10).feed(b"data: " + b"x" * 11 + end)
 
 
 def test_the_limit_is_for_each_event_and_not_for_the_stream() -> None:
@@ -171,8 +187,14 @@ def test_the_limit_is_for_each_event_and_not_for_the_stream() -> None:
     assert [event.data for _ in range(5) for event in decoder.feed(b"data: x\ndata: y\n\n: xxxx\n")] == [b"x\ny"] * 5
 
 
-@given(st.lists(st.sampled_from([b"data: xxx\n", b"data\n", b"event: y\n", b": z\n", b"\n"])), st.integers(1, 9), st.integers(0, 40))
-def test_what_is_under_the_limit_with_its_field_names_passes_in_any_split(lines: list[bytes], size: int, spare: int) -> None:
+@given(
+    st.lists(st.sampled_from([b"data: xxx\n", b"data\n", b"event: y\n", b": z\n", b"\n"])),
+    st.integers(1, 9),
+    st.integers(0, 40),
+)
+def test_what_is_under_the_limit_with_its_field_names_passes_in_any_split(
+    lines: list[bytes], size: int, spare: int
+) -> None:
     stream = b"".join(lines)
     largest = max(len(event) for event in stream.split(b"\n\n"))
     decoder = SSEDecoder(max_event_bytes=largest + spare)
@@ -184,14 +206,9 @@ def cut(stream: bytes, size: int) -> list[bytes]:
 
 
 # Mostly the bytes that mean something, in every order.
-STREAMS = st.lists(
-    st.sampled_from(
-        [b"data", b"event", b"id", b"retry", b":", b" ", b"\r", b"\n", b"\r\n", b"\n\n", b"x", b"\0", b"\xc3", b"\xa9", b"\xff"]
-        + [BOM, BOM[:1], BOM[1:], b"data: {}\n\n", b"[DONE]"]
-    )
-    | st.binary(max_size=4),
-    max_size=40,
-).map(b"".join)
+WORDS = b"data event id retry : x \0 \xc3 \xa9 \xff \xef \xbb\xbf \xef\xbb\xbf [DONE]".split(b" ")
+ENDS = [b" ", b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r", b"data: {}\n\n"]
+STREAMS = st.lists(st.sampled_from([*WORDS, *ENDS]) | st.binary(max_size=4), max_size=40).map(b"".join)
 
 
 @given(st.sampled_from([b"", BOM]), STREAMS)
@@ -208,6 +225,16 @@ def test_any_split_gives_the_same_events(stream: bytes, draw: st.DataObject) -> 
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     assert decode_to_end(*pieces) == decode_to_end(stream)
     assert decode_to_end(*cut(stream, 1)) == decode_to_end(stream)
+
+
+PIECES = [b"data: a\n\n", b"data: b\n", b"data: c", b"data: \n\n", b"data: d\r\n\r\n", b"data: e\r\r", b"data:f\n\n"]
+PIECES += [b"event: x\n", b"id: 1\n", b": note\n\n", b"\n", b"\r", b"event: y\ndata: g\n\n", BOM, b"data: h\rx\n\n"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_pieces_as_servers_send_them_give_the_same_events(pieces: list[bytes]) -> None:
+    assert decode_to_end(*pieces) == decode_to_end(b"".join(pieces))
+    assert plainly(decode(*pieces)) == reference(b"".join(pieces))
 
 
 @pytest.mark.parametrize("start", [b"data: ", b": "], ids=["event", "comment"])

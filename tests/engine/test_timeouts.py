@@ -29,8 +29,13 @@ def test_what_is_no_time_is_refused_by_name(name: str, value: object) -> None:
     ],
     ids=["a-Timeout", "seconds", "a-fraction", "None"],
 )
-def test_a_number_is_the_total_and_None_is_no_limit_at_all(given: Timeout | float | None, meant: Timeout) -> None:  # noqa: N802
+def test_a_number_is_the_total_and_none_is_no_limit_at_all(given: Timeout | float | None, meant: Timeout) -> None:
     assert Timeout.of(given) == meant
+
+
+def test_a_number_leaves_the_other_limits_of_the_client_as_they_are() -> None:
+    assert Timeout.of(5, Timeout(idle=7)) == Timeout(idle=7, total=5)
+    assert Timeout.of(None, Timeout(idle=7)) == Timeout.of(None)
 
 
 @pytest.mark.parametrize("value", ["5", True, [5]], ids=str)
@@ -70,6 +75,24 @@ def test_the_shortest_limit_is_known(timeout: Timeout, deadline: float | None, s
     assert patience(timeout, deadline=deadline).shortest == shortest
 
 
+def test_the_callers_own_time_never_counts() -> None:
+    rule = patience(Timeout(first_event=100, idle=10), deadline=200.0)
+    assert rule.until(0, 31.0) == 130.0  # the caller began to read 30 s after the headers had come
+    assert rule.until(1, 40.0) == 50.0
+    rule.pause(41.0)
+    assert rule.until(1, 1041.0) == 1050.0
+    rule.pause(1042.0)
+    assert rule.until(2, 1242.0) == 1252.0
+    assert rule.until(3, 1429.0) == 1430.0  # what was left of the whole: 200 s, and the caller took 1230
+
+
+def test_the_limit_that_has_passed_is_named() -> None:
+    rule = patience(Timeout(first_event=100, idle=10), deadline=200.0)
+    assert rule.limit(100.0) == "timeout.first_event of 100 s"
+    rule.until(1, 101.0)
+    assert (rule.limit(150.0), rule.limit(1000.0)) == ("timeout.idle of 10 s", "timeout.total")
+
+
 def test_no_limit_is_for_ever() -> None:
     rule = patience(Timeout.of(None))
     assert (rule.until(0, 1.0), rule.until(1, 1e9)) == (inf, inf)
@@ -87,5 +110,7 @@ def test_the_deadline_ends_everything_and_is_told_apart() -> None:
     [(None, None, None), (5.0, None, 5.0), (None, 12.0, 2.0), (5.0, 12.0, 2.0), (1.0, 12.0, 1.0), (5.0, 9.0, 0.001)],
     ids=["none", "limit", "deadline", "deadline-first", "limit-first", "deadline-gone"],
 )
-def test_a_step_may_take_its_own_limit_or_what_is_left(limit: float | None, deadline: float | None, seconds: float | None) -> None:
+def test_a_step_may_take_its_own_limit_or_what_is_left(
+    limit: float | None, deadline: float | None, seconds: float | None
+) -> None:
     assert sooner(limit, deadline, 10.0) == seconds
