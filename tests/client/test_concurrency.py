@@ -5,8 +5,10 @@ import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import anyio
+import anyio.lowlevel
 import pytest
 import trio
 
@@ -62,6 +64,40 @@ async def test_many_requests_at_once_keep_to_what_a_server_allows(connect: Conne
             tasks.start_soon(ask)
     assert answers == ["Hello"] * 20
     assert server.posts <= 30
+
+
+@pytest.fixture
+def one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr("nemotron_client._transport.http._MOST_CONNECTIONS", 1)
+    caplog.set_level("INFO", logger="nemotron_client")
+    return caplog
+
+
+async def test_requests_over_the_limit_of_connections_queue_and_the_log_tells(
+    connect: Connect, server: MockServer, one_connection: pytest.LogCaptureFixture
+) -> None:
+    client = connect(timeout=10)
+    server.always(lambda request: replace(text("Hello")(request), delay=0.01))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(client.create)
+    assert server.posts == 4
+    assert "2 requests are under way: one waits for one of 1 connections" in one_connection.messages
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_what_was_cancelled_is_under_way_no_longer(
+    connect: Connect, server: MockServer, one_connection: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+    server.reply(Reply(status=0, end="hang"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.create)
+        while not server.posts:
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    await client.create()
+    assert one_connection.messages == []
 
 
 def test_one_blocking_client_serves_fifty_threads(server: MockServer) -> None:

@@ -1,6 +1,5 @@
 """A key is in no log, repr, error, traceback, warning or pickle, and goes only where it belongs."""
 
-import gc
 import logging
 import pickle
 import re
@@ -70,7 +69,6 @@ def spy(caplog: pytest.LogCaptureFixture) -> Iterator[Spy]:
     spy = Spy(caplog)
     with warnings.catch_warnings(record=True, action="always") as caught:
         yield spy
-        gc.collect()
     for each in caught:
         spy.look_at(each.message)
     assert not spy.saw(KEY)

@@ -58,6 +58,14 @@ async def test_an_exception(client: Either, endless: MockServer) -> None:
     assert await left(endless)
 
 
+async def test_break_out_of_the_text(client: Either, endless: MockServer) -> None:
+    async with client.stream() as stream:
+        async for delta in stream.text_deltas():
+            assert delta == "Once"
+            break
+    assert await left(endless)
+
+
 async def test_nothing_read_at_all(client: Either, endless: MockServer) -> None:
     async with client.stream():
         pass

@@ -1,11 +1,16 @@
 """What crosses the wire, as the caller sees it."""
 
+from math import inf
+
 import pytest
+from pydantic import BaseModel
 
 from nemotron_client.messages import (
     AssistantMessage,
     ChatCompletion,
+    ChatCompletionChunk,
     Choice,
+    ChunkChoice,
     Completion,
     Model,
     ModelList,
@@ -13,6 +18,9 @@ from nemotron_client.messages import (
     ResponseInfo,
     ServerVersion,
     TextChoice,
+    TokenLogprob,
+    ToolCall,
+    Usage,
 )
 
 
@@ -90,3 +98,21 @@ def test_a_version_has_two_names() -> None:
     assert ServerVersion.model_validate({"version": "0.32.0"}).version == "0.32.0"
     nim = ServerVersion.model_validate({"release": "1.8.0", "api": "1.2"})
     assert (nim.version, nim.api) == ("1.8.0", "1.2")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Choice, {"index": 0, "message": {"role": "assistant"}}),
+        (ChunkChoice, {"index": 0, "delta": {}}),
+        (TextChoice, {"index": 0, "text": ""}),
+        (ChatCompletion, {"id": "", "object": "chat.completion", "created": 0, "model": "", "choices": []}),
+        (ChatCompletionChunk, {"id": "", "object": "chat.completion.chunk", "created": 0, "model": "", "choices": []}),
+        (Completion, {"id": "", "object": "text_completion", "created": 0, "model": "", "choices": []}),
+        (ToolCall, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}),
+        (Usage, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}),
+        (TokenLogprob, {"token": "", "logprob": -inf, "top_logprobs": []}),
+    ],
+)
+def test_what_a_server_may_leave_out_has_a_default(model: type[BaseModel], expected: object) -> None:
+    assert model.model_validate_json("{}").model_dump(exclude_none=True) == expected

@@ -173,6 +173,8 @@ def test_a_long_value_is_not_shown_whole() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check({"user": ["x" * 1000]}, ChatParameters)
     assert str(caught.value) == f"user=['{'x' * 98}... is not possible: give a string."
+    with pytest.raises(InvalidRequestError, match="x'\\] is not"):
+        check({"user": ["x" * 96]}, ChatParameters)
 
 
 @pytest.mark.parametrize("parameters", [ChatParameters, TextBody, CallOptions], ids=lambda p: p.__name__)
