@@ -6,7 +6,7 @@ Thin shells over the pure :class:`StreamReader`; the two pairs differ in nothing
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Generic, Self
 from warnings import warn
 
@@ -129,7 +129,7 @@ class ChatStream(Stream[StreamEvent]):
         self._reader.begin(response)
         return self
 
-    def text_deltas(self) -> Generator[str]:
+    def text_deltas(self) -> Iterator[str]:
         """Iterate over the first choice's text as it arrives."""
         for event in self:
             if isinstance(event, TextDelta) and event.choice == 0:
@@ -213,6 +213,19 @@ class AsyncStream(_State[ItemT, AnswerT]):
             await body.close()
 
 
+class _TextDeltas(AsyncIterator[str]):
+    """The first choice's text; no generator, since trio complains of each one that is left by ``break``."""
+
+    def __init__(self, events: AsyncStream[StreamEvent]) -> None:
+        self._events = events
+
+    async def __anext__(self) -> str:
+        async for event in self._events:
+            if isinstance(event, TextDelta) and event.choice == 0:
+                return event.delta
+        raise StopAsyncIteration
+
+
 class AsyncChatStream(AsyncStream[StreamEvent]):
     """A chat answer as typed events; opened by ``async with``."""
 
@@ -233,11 +246,9 @@ class AsyncChatStream(AsyncStream[StreamEvent]):
         self._reader.begin(response)
         return self
 
-    async def text_deltas(self) -> AsyncGenerator[str]:
+    def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the first choice's text as it arrives."""
-        async for event in self:
-            if isinstance(event, TextDelta) and event.choice == 0:
-                yield event.delta
+        return _TextDeltas(self)
 
     async def until_done(self) -> Self:
         """Read to the end."""

@@ -182,7 +182,7 @@ class Blocking:
                     timeout=step_limits(request, sent),
                 )
             )
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C too
             exits.close()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:

@@ -27,7 +27,9 @@ _BY_NAME: dict[str, Problem] = {
 }
 
 
-def to_failure(error: Exception, *, sent: float, now: float, deadline: float | None, answering: bool) -> Failure | None:
+def to_failure(
+    error: BaseException, *, sent: float, now: float, deadline: float | None, answering: bool
+) -> Failure | None:
     """Say as a value why no answer came.
 
     Args:

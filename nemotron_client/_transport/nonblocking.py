@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -31,7 +29,7 @@ from .http import (
 from .watchdog import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from anyio.lowlevel import EventLoopToken
 
@@ -170,6 +168,7 @@ class Nonblocking:
         self._load = Load()
         self._proxy, self._verify = proxy, verify
         self._loop: EventLoopToken | None = None
+        self._keeper: AsyncGenerator[None] | None = None
         self._closed = False
 
     async def run(self, flow: Flow[T]) -> T:
@@ -188,11 +187,9 @@ class Nonblocking:
     async def close(self) -> None:
         """Close the HTTP client, if it was made here."""
         self._closed = True
-        if self._made is None or self._loop != current_token():
-            self._forget()
-            return
-        made, self._made = self._made, None
-        await made.aclose()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and self._loop == current_token():
+            await keeper.aclose()
 
     async def _drive(self, flow: Flow[T], opened: list[AsyncBody]) -> T:
         outcome = Outcome[T]()
@@ -210,7 +207,7 @@ class Nonblocking:
     async def _exchange(self, request: Request, opened: list[AsyncBody]) -> Reply:
         if request.delay:
             await anyio.sleep(sooner(request.delay, request.deadline, monotonic()) or 0.0)
-        http = self._http()
+        http = await self._http()
         sent = monotonic()
         if request.deadline is not None and sent >= request.deadline:
             return Failure("total", "the time was up before it was sent", sent, sent)
@@ -228,7 +225,7 @@ class Nonblocking:
                     timeout=step_limits(request, sent),
                 )
             )
-        except Exception as error:
+        except BaseException as error:  # cancelling too
             await exits.aclose()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:
@@ -248,7 +245,7 @@ class Nonblocking:
             return content
         return Response(response.status_code, headers, content, sent, monotonic())
 
-    def _http(self) -> AsyncHTTPClient:
+    async def _http(self) -> AsyncHTTPClient:
         if self._closed:
             msg = "This client was closed; make a new one."
             raise ConfigurationError(msg)
@@ -261,17 +258,18 @@ class Nonblocking:
                     "This AsyncNemotron belongs to another event loop, which is still running. Make one for each loop."
                 )
                 raise ConfigurationError(msg)
-            self._forget()
             self._made, self._loop = make_async_client(self._proxy, self._verify), loop
+            self._keeper = _keep(self._made)
+            await anext(self._keeper)
         return self._made
 
-    def _forget(self) -> None:
-        """Drop what was made, which a loop that has ended can't close any more, and don't complain of that."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            if self._made is not None:
-                self._made = None
-                gc.collect()
+
+async def _keep(made: AsyncHTTPClient) -> AsyncGenerator[None]:
+    """Close an HTTP client in its own event loop, at the latest when that ends, as it ends suspended generators."""
+    try:
+        yield
+    finally:
+        await made.aclose()
 
 
 def _is_running(loop: EventLoopToken | None) -> bool:

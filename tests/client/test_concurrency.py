@@ -118,7 +118,9 @@ def test_one_blocking_client_serves_fifty_threads(server: MockServer) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_one_asynchronous_client_serves_loop_after_loop(backend: str, server: MockServer) -> None:
+def test_one_asynchronous_client_serves_loop_after_loop_and_leaves_nothing_behind(
+    backend: str, server: MockServer
+) -> None:
     client = AsyncNemotron(base_url=server.base_url)
 
     async def ask() -> None:
@@ -129,8 +131,22 @@ def test_one_asynchronous_client_serves_loop_after_loop(backend: str, server: Mo
     for _ in range(3):
         anyio.run(ask, backend=backend)
         gc.collect()
+        assert server.open_connections == 0
     anyio.run(client.close, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_asynchronous_client_that_nobody_closes_makes_no_noise(backend: str, server: MockServer) -> None:
+    async def ask() -> None:
+        client = AsyncNemotron(base_url=server.base_url)
+        kept.append(client)
+        await client.models.list()
+
+    kept: list[AsyncNemotron] = []
+    anyio.run(ask, backend=backend)
+    kept.clear()
     gc.collect()
+    assert server.open_connections == 0
 
 
 def test_a_client_may_go_from_asyncio_to_trio(server: MockServer) -> None:

@@ -136,6 +136,12 @@ def test_questions_about_health_are_short_and_sent_once() -> None:
     assert (request.method, request.delay, request.timeout.connect, request.deadline) == ("GET", 2.0, 5, 117.0)
 
 
+def test_only_the_first_route_is_waited_for() -> None:
+    talk = Talk(server.ready(client(), now=100.0, delay=2.0))
+    talk.end(NO_ROUTE, NO_ROUTE, LIST)
+    assert talk.delays == [2.0, 0.0, 0.0]
+
+
 def test_the_routes_are_found_beside_v1_wherever_that_is() -> None:
     talk = Talk(server.ready(client(config("https://gpu.example.com/nim/v1")), now=0.0))
     talk.end(OK)
