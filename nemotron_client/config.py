@@ -219,7 +219,7 @@ def _clean_key(key: str | None, source: str) -> Secret | None:
         return None
     key = Secret(key.strip())
     if key.startswith("$"):
-        msg = f"{source}={key!r} is the name of a variable, not a key: nothing puts its value in place of it here."
+        msg = f'{source} begins with "$": it is the name of a variable, and nothing puts its value in place of it here.'
         raise ConfigurationError(msg)
     if not key.isascii() or not key.isprintable() or " " in key:
         msg = (

@@ -124,7 +124,11 @@ class Retries:
         wait = self._wait(error, attempt, now, grown)
         if error.retry_after is None:
             return min(wait, left)  # the last try is made at the very end, not given away
-        return error.retry_after + self._jitter.uniform(0, 0.25) if error.retry_after <= left else None
+        if error.retry_after > left:
+            return None
+        if self._policy.wait is not None:
+            return min(max(error.retry_after, wait), left)
+        return error.retry_after + self._jitter.uniform(0, 0.25)
 
     def _after_outage(self, error: APIError, attempt: int, now: float) -> float | None:
         if self._outages >= self._policy.max_retries:

@@ -43,7 +43,7 @@ from nemotron_client.messages import (
 from nemotron_client.retry import Brake, Retries
 
 from . import refusals, wire
-from .exchange import Failure, Flow, Request, Response
+from .exchange import Failure, Flow, Reply, Request, Response
 
 T = TypeVar("T")
 AnswerT = TypeVar("AnswerT", ChatCompletion, Completion)
@@ -104,11 +104,13 @@ def open_stream(client: Client, call: wire.Call, *, now: float) -> Flow[Response
     def read(_: Response, info: ResponseInfo) -> ResponseInfo:
         return info
 
+    began = now
     call, now = yield from _named(client, call, now)
-    return (yield from send(client, call, read, now=now))
+    return (yield from send(client, call, read, now=now, began=began))
 
 
 def _answer(client: Client, call: wire.Call, model: type[AnswerT], what: str, now: float) -> Flow[AnswerT]:
+    began = now
     call, now = yield from _named(client, call, now)
 
     def read(response: Response, info: ResponseInfo) -> AnswerT:
@@ -124,10 +126,17 @@ def _answer(client: Client, call: wire.Call, model: type[AnswerT], what: str, no
             raise refused or wire.not_expected(refusals.redact(response.body, request.headers), why)
         return answer.answered_by(info)
 
-    return (yield from send(client, call, read, now=now))
+    return (yield from send(client, call, read, now=now, began=began))
 
 
-def send(client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo], T], *, now: float) -> Flow[T]:
+def send(
+    client: Client,
+    call: wire.Call,
+    read: Callable[[Response, ResponseInfo], T],
+    *,
+    now: float,
+    began: float | None = None,
+) -> Flow[T]:
     """Send a call until it succeeds or its policy gives up.
 
     Args:
@@ -135,11 +144,13 @@ def send(client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo
         call: What to send, complete.
         read: A success to the result; an APIError that it raises is judged like any other.
         now: The time.
+        began: When the caller began, if something was asked before; the total limit and the elapsed time count from it.
 
     Raises:
         APIError: The last attempt's failure, which knows all attempts.
     """
-    shared, request, started = client.shared, call.request(now=now), now
+    started = now if began is None else began
+    shared, request = client.shared, call.request(now=started)
     retries = Retries(call.retry, started=started, deadline=request.deadline, jitter=shared.jitter)
     attempts: list[Attempt] = []
     delay = shared.brake.reserve(now)
@@ -169,17 +180,26 @@ def send(client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo
             error.request_id = error.request_id or (
                 None if isinstance(reply, Failure) else refusals.request_id(reply.headers)
             )
-            wait = retries.delay(error, attempt=number, now=reply.now)
+            wait = _wait(shared.brake, retries, request, reply, error)
             if wait is None:
                 raise
-            if isinstance(error, RateLimitError):
-                shared.brake.limited(sent=reply.sent, now=reply.now, delay=wait)
-            delay = shared.brake.reserve(reply.now, wait)
+            delay = wait
             shared.notify(RetryScheduled(delay, _reason(error), number))
         else:
             shared.brake.passed()
             _notice_deprecation(shared, call, reply)
             return result
+
+
+def _wait(brake: Brake, retries: Retries, request: Request, reply: Reply, error: APIError) -> float | None:
+    wait = retries.delay(error, attempt=len(error.attempts), now=reply.now)
+    if wait is None:
+        return None
+    if isinstance(error, RateLimitError):
+        brake.limited(sent=reply.sent, now=reply.now, delay=wait)
+    wait = brake.reserve(reply.now, wait)
+    # Where its turn would come too late, the error at hand says more than a timeout would.
+    return None if request.deadline is not None and reply.now + wait >= request.deadline else wait
 
 
 def _info(response: Response, attempts: tuple[Attempt, ...], started: float) -> ResponseInfo:

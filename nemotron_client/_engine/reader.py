@@ -23,7 +23,7 @@ from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Comple
 from . import refusals, wire
 from .accumulate import Accumulator, TextAccumulator
 from .exchange import Failure
-from .sse import EventTooLargeError, SSEDecoder, SSEEvent
+from .sse import MAX_EVENT_BYTES, EventTooLargeError, SSEDecoder, SSEEvent
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
@@ -76,7 +76,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         self._sse = SSEDecoder()
         self._accumulator = accumulator
         self._read_chunk, self._mend_chunk, self._finish, self._read_whole = read, mend, finish, read_whole
-        self._not_a_stream: list[bytes] | None = None
+        self._not_a_stream: bytearray | None = None
         self._looked = False
         self._secrets = secrets
 
@@ -107,8 +107,8 @@ class StreamReader(Generic[ItemT, AnswerT]):
         if not self._looked:
             self._look(piece)
         if self._not_a_stream is not None:
-            self._not_a_stream.append(piece)
-            return []
+            self._not_a_stream += piece
+            return self._end_of_body(None) if len(self._not_a_stream) > MAX_EVENT_BYTES else []
         try:
             events, too_large = self._sse.feed(piece), None
         except EventTooLargeError as error:
@@ -154,10 +154,12 @@ class StreamReader(Generic[ItemT, AnswerT]):
 
     def _end_of_body(self, failure: Failure | None) -> list[ItemT]:
         items: list[ItemT] = []
-        if failure is not None:
+        if failure is not None and self._accumulator.finished:
+            self._end(items)  # only the end mark is missing
+        elif failure is not None:
             self._fail(failure)
         elif self._not_a_stream is not None:
-            self._take_whole(b"".join(self._not_a_stream), items)
+            self._take_whole(bytes(self._not_a_stream), items)
         else:
             last = self._sse.close()
             if last is not None and (last.event == "error" or refusals.is_refusal(last.data)):
@@ -183,7 +185,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         start = data.lstrip(_BLANK)
         self._looked = bool(start)
         if start.startswith((b"{", b"<", b"[")):
-            self._not_a_stream = []
+            self._not_a_stream = bytearray()
 
     def _end(self, items: list[ItemT]) -> None:
         if not self._accumulator.finished:

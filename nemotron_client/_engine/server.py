@@ -34,6 +34,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 # (docs/explanation/protocol.md, "NIM", "vLLM", "TensorRT-LLM").
 _READY_ROUTES = ("/v1/health/ready", "/health", "/v1/models")
 _NO_ROUTE = frozenset({401, 403, 404, 405})
+_NOT_READY = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def models(client: Client, *, now: float) -> Flow[ModelList]:
@@ -119,7 +120,7 @@ def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Read
 def live(client: Client, *, now: float) -> Flow[bool]:
     """Ask whether the server runs at all, ready or not."""
     answer, _ = yield from _first(client, ("/v1/health/live", "/health"), now)
-    return isinstance(answer, Response)
+    return isinstance(answer, Response) or (isinstance(answer, APIStatusError) and answer.status_code == _NOT_READY)
 
 
 def version(client: Client, *, now: float) -> Flow[ServerVersion]:

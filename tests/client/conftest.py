@@ -17,7 +17,7 @@ from tests.client.either import Either
 Variant = Literal["sync", "asyncio", "trio"]
 
 # Reading the system's certificates takes 20 ms and more; no test talks TLS to a server that has one.
-_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Settings(TypedDict, total=False):
@@ -67,7 +67,7 @@ async def connect(variant: Variant, server: MockServer) -> AsyncIterator[Connect
         kind = Nemotron if variant == "sync" else AsyncNemotron
         settings.setdefault("base_url", server.base_url)
         settings.setdefault("model", "mistralai/mistral-nemotron")
-        settings.setdefault("verify", _NO_CERTIFICATES)
+        settings.setdefault("verify", NO_CERTIFICATES)
         client = Either(kind(**settings))
         made.append(client)
         return client

@@ -11,8 +11,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 import trio
+from anyio.abc import TaskStatus
 
-from nemotron_client import AsyncNemotron, ConfigurationError, Nemotron
+from nemotron_client import APIConnectionError, AsyncNemotron, ConfigurationError, Nemotron
 from nemotron_client.testing import MockServer, RecordedRequest, Reply, problem, text
 from tests.client.conftest import Connect
 from tests.client.either import in_thread
@@ -83,6 +84,37 @@ async def test_requests_over_the_limit_of_connections_queue_and_the_log_tells(
             tasks.start_soon(client.create)
     assert server.posts == 4
     assert "2 requests are under way: one waits for one of 1 connections" in one_connection.messages
+
+
+async def test_what_failed_is_under_way_no_longer(
+    connect: Connect, server: MockServer, one_connection: pytest.LogCaptureFixture
+) -> None:
+    client = connect(max_retries=0)
+    server.reply(Reply(status=0, end="reset"))
+    with pytest.raises(APIConnectionError):
+        await client.create()
+    await client.create()
+    assert one_connection.messages == []
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_a_stream_whose_reader_is_cancelled_at_something_else_makes_room_for_the_next(
+    connect: Connect, server: MockServer, one_connection: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+
+    async def read(*, task_status: TaskStatus[None]) -> None:
+        async with client.stream() as stream:
+            await anext(aiter(stream))
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(read)
+        tasks.cancel_scope.cancel()
+    with anyio.fail_after(5):
+        assert (await client.create()).text
+    assert one_connection.messages == []
 
 
 @pytest.mark.parametrize("variant", ["asyncio", "trio"])

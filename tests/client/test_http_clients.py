@@ -25,7 +25,7 @@ from nemotron_client import (
     Timeout,
 )
 from nemotron_client.testing import MockServer, Reply, cut, error, text
-from tests.client.conftest import Clock, InProcess, Settings, Variant
+from tests.client.conftest import NO_CERTIFICATES, Clock, InProcess, Settings, Variant
 from tests.client.either import Either, in_thread
 from tests.client.http2_server import HTTP2Server
 
@@ -43,10 +43,10 @@ class HTTPClient(Protocol):
 async def http_client(request: pytest.FixtureRequest, variant: Variant) -> AsyncIterator[HTTPClient]:
     library = request.param
     if variant == "sync":
-        with library.Client(follow_redirects=True) as http_client:
+        with library.Client(verify=NO_CERTIFICATES, follow_redirects=True) as http_client:
             yield http_client
     else:
-        async with library.AsyncClient(follow_redirects=True) as http_client:
+        async with library.AsyncClient(verify=NO_CERTIFICATES, follow_redirects=True) as http_client:
             yield http_client
 
 
@@ -282,10 +282,10 @@ class TestHTTP2:
     async def client(self, variant: Variant, server: HTTP2Server) -> AsyncIterator[Either]:
         url = server.base_url
         if variant == "sync":
-            with httpx2.Client(http1=False, http2=True) as http_client:
+            with httpx2.Client(verify=NO_CERTIFICATES, http1=False, http2=True) as http_client:
                 yield Either(Nemotron(base_url=url, model="m", http_client=http_client))
         else:
-            async with httpx2.AsyncClient(http1=False, http2=True) as http_client:
+            async with httpx2.AsyncClient(verify=NO_CERTIFICATES, http1=False, http2=True) as http_client:
                 yield Either(AsyncNemotron(base_url=url, model="m", http_client=http_client))
 
     async def test_it_answers_and_streams_over_one_connection(self, client: Either, server: HTTP2Server) -> None:

@@ -80,7 +80,7 @@ def test_a_key_with_a_character_that_no_key_has_is_refused_without_showing_it(ch
 
 
 def test_the_name_of_a_variable_is_no_key() -> None:
-    with pytest.raises(ConfigurationError, match="is the name of a variable, not a key"):
+    with pytest.raises(ConfigurationError, match="it is the name of a variable"):
         resolve({}, api_key="$NVIDIA_API_KEY")
 
 

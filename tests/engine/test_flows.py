@@ -394,3 +394,21 @@ def test_a_server_that_cannot_be_asked_is_an_error(problem: Problem) -> None:
 def test_a_list_of_models_that_is_none_is_told(body: bytes) -> None:
     with pytest.raises(InvalidResponseError, match="is not a list of models"):
         asking(client(nameless())).end(reply(200, body))
+
+
+def test_asking_for_the_models_name_counts_to_the_total_and_to_the_elapsed_time() -> None:
+    who = client(config(model=None))
+    models = reply(200, {"data": [{"id": "m"}]}, sent=10.0, now=14.0)
+    talk = asking(who, now=10.0, timeout=20)
+    done = talk.end(models, reply(200, answer(), sent=14.0, now=15.0))
+    assert [request.deadline for request in talk.requests] == [30.0, 30.0]
+    assert done.response.elapsed == 5.0
+
+
+def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
+    who = client()
+    who.shared.brake.limited(sent=0.0, now=0.0, delay=0.0)
+    for _ in range(100):
+        who.shared.brake.reserve(0.0)  # others are before it
+    with pytest.raises(InternalServerError):
+        asking(who, timeout=4).end(reply(500, now=0.1))

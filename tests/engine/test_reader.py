@@ -405,6 +405,25 @@ def test_a_failure_in_the_middle_keeps_what_had_come(
     assert ("Raise Timeout(" in str(reader.error)) is (kind is StreamTimeoutError)
 
 
+@pytest.mark.parametrize("problem", ["read", "timeout"])
+def test_a_failure_after_the_finish_reason_takes_nothing_from_the_answer(problem: Problem) -> None:
+    reader = chat_events(SECRETS)
+    reader.feed(HELLO + STOP)
+    assert isinstance(reader.feed(failure(problem))[-1], Finished)
+    assert (reader.ended, reader.error) == (True, None)
+
+
+def test_a_body_that_is_no_stream_is_not_collected_without_end() -> None:
+    reader = chat_events(SECRETS)
+    piece = b"<" + b"a" * (1024 * 1024)
+    fed = 0
+    while not reader.ended:
+        reader.feed(piece)
+        fed += len(piece)
+    assert isinstance(reader.error, InvalidResponseError)
+    assert MAX_EVENT_BYTES < fed <= MAX_EVENT_BYTES + len(piece)
+
+
 def test_only_content_counts_as_progress() -> None:
     reader = chat_events(SECRETS)
     progress: list[int] = []

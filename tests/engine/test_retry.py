@@ -375,3 +375,9 @@ def test_a_client_that_is_limited_hard_neither_gives_up_nor_hammers() -> None:
 def test_without_patience_for_limits_each_task_is_told_at_once() -> None:
     with pytest.raises(RateLimitError):
         simulate(3, Limiter(2, 2.0), seed=1, policy=RetryPolicy(rate_limit_wait=0))
+
+
+@pytest.mark.parametrize(("asked", "delay"), [(3.0, 8.0), (9.0, 9.0), (10.0, 10.0), (11.0, None)])
+def test_after_a_429_the_longer_of_a_strategys_wait_and_the_servers_counts(asked: float, delay: float | None) -> None:
+    rule = retries(RetryPolicy(rate_limit_wait=10, wait=wait_fixed(8)))
+    assert rule.delay(refused(429, retry_after=asked), attempt=1, now=0.0) == delay

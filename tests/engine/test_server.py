@@ -215,10 +215,11 @@ def test_waiting_that_is_in_vain_says_what_the_server_said_last() -> None:
     [
         ([OK], True, ["/v1/health/live"]),
         ([NO_ROUTE, OK], True, ["/v1/health/live", "/health"]),
+        ([NO_ROUTE, reply(503)], True, ["/v1/health/live", "/health"]),
         ([NO_ROUTE, NO_ROUTE], False, ["/v1/health/live", "/health"]),
         ([failure("refused")], False, ["/v1/health/live"]),
     ],
-    ids=["NIM", "vLLM", "neither", "nothing-listens"],
+    ids=["NIM", "vLLM", "not-ready", "neither", "nothing-listens"],
 )
 def test_alive_is_another_question_than_ready(replies: Sequence[Reply], asked: list[str], *, alive: bool) -> None:
     talk = Talk(server.live(client(), now=0.0))
