@@ -5,6 +5,8 @@ Nothing here fails because something was slow: times are told, not tested. A pee
 
 import argparse
 import json
+import os
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -56,7 +58,7 @@ def _ask(started: Mapping[str, Worker], rounds: int, what: str, parts: int, **de
 
 def imports(run: _Run) -> None:
     """Measure importing, and a whole program with one answer."""
-    rounds = run.many(9, 2)
+    rounds = run.many(7, 2)
     modules: dict[str, list[str]] = {}
 
     def once(interpreter: str, name: str, code: str) -> float | None:
@@ -87,7 +89,7 @@ def imports(run: _Run) -> None:
 
 def streams(run: _Run) -> None:
     """Measure streamed chunks."""
-    rounds, chunks, paced = run.many(9, 3), run.many(2000, 500), run.many(500, 100)
+    rounds, chunks, paced = run.many(7, 3), run.many(2000, 500), run.many(300, 100)
     with run.workers(*CONTENDERS) as started:
         columns = {
             "blocking": _ask(started, rounds, "stream", chunks, chunks=chunks, how=""),
@@ -187,6 +189,7 @@ def _main() -> None:
     given = parser.parse_args()
     pythons = (sys.executable, *given.python)
     started = perf_counter()
+    print(f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores")
     with server.running() as url:
         for section in _SECTIONS:
             if given.only in (None, section.__name__):

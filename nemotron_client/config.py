@@ -21,6 +21,9 @@ HOSTED = "https://integrate.api.nvidia.com/v1"
 # Names that only a private DNS answers (RFC 6762, RFC 8375 and ICANN's .internal, Kubernetes' .svc).
 _PRIVATE_SUFFIXES = (".svc", ".svc.cluster.local", ".local", ".internal", ".home.arpa", ".localhost")
 
+# What is shorter keeps nobody out, but is found in anything: taking out "token" or "1" would spoil the server's words.
+_SHORTEST_SECRET = 8
+
 UNCHANGED = Timeout()
 """The default of ``timeout=`` arguments, told by identity, since None means "no limit" there."""
 
@@ -33,6 +36,21 @@ class Secret(str):
     def __repr__(self) -> str:
         """Show nothing."""
         return "'***'"
+
+
+def redact_text(text: str, headers: Mapping[str, str]) -> str:
+    """Take the request's secrets out of a text."""
+    return redact(text.encode(), headers).decode()
+
+
+def redact(data: bytes, headers: Mapping[str, str]) -> bytes:
+    """Take the request's secrets out of what a server said, since some repeat the key they refuse."""
+    for value in headers.values():
+        if isinstance(value, Secret):
+            for secret in (value, value.partition(" ")[2]):  # "Bearer ..." is repeated whole, or without its scheme
+                if len(secret) >= _SHORTEST_SECRET:
+                    data = data.replace(secret.encode(), b"***")
+    return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +209,12 @@ def _address(where: str) -> SplitResult:
     try:
         url = urlsplit(where)
         _ = url.port
-    except ValueError as error:
+        (url.hostname or "").encode("idna")
+    except ValueError as error:  # UnicodeError, of a host that no DNS can know, is one
         msg = f"base_url={shown!r} is no URL: {error}."
         raise ConfigurationError(msg) from None
-    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+    strange = " " in where or not where.isprintable()  # urlsplit passes over line breaks, an HTTP client doesn't
+    if strange or url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
         msg = f"base_url={shown!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
         raise ConfigurationError(msg)
     if url.path.rstrip("/").endswith("/completions"):

@@ -29,6 +29,7 @@ AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatComp
 _NOT_OPEN = (
     'The stream is not open: write "with client.chat.completions.stream(...) as stream:" ("async with" in async code).'
 )
+_OPENED = "This stream was opened before: call client.chat.completions.stream(...) again for another answer."
 
 
 class _State(Generic[ItemT, AnswerT]):
@@ -55,7 +56,7 @@ class Stream(_State[ItemT, AnswerT]):
     def __init__(self, reader: StreamReader[ItemT, AnswerT], body: Body | None) -> None:
         """Take over an open body; for the clients."""
         super().__init__(reader)
-        self._body = body
+        self._body: Body | None = body
 
     def __iter__(self) -> Iterator[ItemT]:
         """Iterate once over what arrives."""
@@ -124,7 +125,10 @@ class ChatStream(Stream[StreamEvent]):
 
         Raises:
             APIError: It was refused, or no answer came.
+            ConfigurationError: It was opened before.
         """
+        if self._body is not None:
+            raise ConfigurationError(_OPENED)
         response, self._body = self._start()
         self._reader.begin(response)
         return self
@@ -157,7 +161,7 @@ class AsyncStream(_State[ItemT, AnswerT]):
     def __init__(self, reader: StreamReader[ItemT, AnswerT], body: AsyncBody | None) -> None:
         """Take over an open body; for the clients."""
         super().__init__(reader)
-        self._body = body
+        self._body: AsyncBody | None = body
 
     def __aiter__(self) -> AsyncIterator[ItemT]:
         """Iterate once over what arrives."""
@@ -241,7 +245,10 @@ class AsyncChatStream(AsyncStream[StreamEvent]):
 
         Raises:
             APIError: It was refused, or no answer came.
+            ConfigurationError: It was opened before.
         """
+        if self._body is not None:
+            raise ConfigurationError(_OPENED)
         response, self._body = await self._start()
         self._reader.begin(response)
         return self

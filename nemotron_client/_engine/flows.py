@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from nemotron_client.config import MODEL, Config
+from nemotron_client.config import MODEL, Config, redact
 from nemotron_client.errors import (
     APIError,
     APIStatusError,
@@ -123,7 +123,7 @@ def _answer(client: Client, call: wire.Call, model: type[AnswerT], what: str, no
         if answer is None or not answer.choices:
             request = call.request(now=now)
             refused = refusals.refused_inside(request, response, hosted=client.config.hosted)
-            raise refused or wire.not_expected(refusals.redact(response.body, request.headers), why)
+            raise refused or wire.not_expected(redact(response.body, request.headers), why)
         return answer.answered_by(info)
 
     return (yield from send(client, call, read, now=now, began=began))
@@ -229,7 +229,7 @@ def _poll(
         The question, and how many seconds to wait before it.
     """
     if request.url != call.url:  # it is a question already
-        return request, min(delay * 2, _LONGEST_POLL)
+        return request, min(max(delay * 2, _FIRST_POLL), _LONGEST_POLL)
     known_as = refusals.request_id(response.headers) or ""
     if not _SAFE_ID.fullmatch(known_as):
         msg = f"The server said 202, but gave no request id to ask for the result with (it said {known_as!r})."

@@ -12,6 +12,7 @@ from typing import Generic, Protocol
 
 from typing_extensions import TypeVar
 
+from nemotron_client.config import redact
 from nemotron_client.errors import (
     APIError,
     StreamInterruptedError,
@@ -149,7 +150,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         try:
             items.extend(self._mend_chunk(data))
         except ValueError as error:
-            start = refusals.redact(data, self._secrets)[:200]
+            start = redact(data, self._secrets)[:200]
             self._break(f"The server sent a chunk that can't be read ({error}): {start!r}", body=data)
 
     def _end_of_body(self, failure: Failure | None) -> list[ItemT]:
@@ -201,14 +202,14 @@ class StreamReader(Generic[ItemT, AnswerT]):
         try:
             items.extend(self._read_whole(body))
         except ValueError as error:
-            self.error = wire.not_expected(refusals.redact(body, self._secrets), f"an event stream: {error}")
+            self.error = wire.not_expected(redact(body, self._secrets), f"an event stream: {error}")
             self.error.request_id = self.response.request_id
             self.ended = True
         else:
             self._end(items)
 
     def _refuse(self, data: bytes) -> None:
-        refusal = refusals.read(refusals.redact(data, self._secrets))
+        refusal = refusals.read(redact(data, self._secrets))
         code = "" if refusal.code is None else f" (code {refusal.code})"
         self._break(
             f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": "), body=refusal.body
@@ -218,7 +219,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         self, message: str, *, body: object = None, kind: type[StreamInterruptedError] = StreamInterruptedError
     ) -> None:
         if isinstance(body, bytes):
-            body = refusals.redact(body, self._secrets).decode("utf-8", "replace")
+            body = redact(body, self._secrets).decode("utf-8", "replace")
         error = kind(
             message if message.endswith(".") else f"{message}.",
             body=body,

@@ -15,7 +15,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nemotron_client.config import Secret
+from nemotron_client.config import redact, redact_text
 from nemotron_client.errors import (
     APIConnectionError,
     APIStatusError,
@@ -130,14 +130,6 @@ def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def redact(data: bytes, headers: Mapping[str, str]) -> bytes:
-    """Take the request's secrets out of what a server said, since some repeat the key they refuse."""
-    for value in headers.values():
-        if isinstance(value, Secret):
-            data = data.replace(value.removeprefix("Bearer ").encode(), b"***")
-    return data
-
-
 def status_failure(request: Request, response: Response, *, hosted: bool) -> APIStatusError:
     """Make the error for an answer that is not a success."""
     error = _error(request, response.status, read(redact(response.body, request.headers)), hosted=hosted)
@@ -149,7 +141,7 @@ def status_failure(request: Request, response: Response, *, hosted: bool) -> API
         error.args = (f"{said}. The server asks to wait {error.retry_after:g} s.",)
     location = response.headers.get("location")
     if location and response.status in range(300, 400):
-        target = urlsplit(location)._replace(query="").geturl()
+        target = redact_text(location.partition("?")[0], request.headers)
         error.hint = f"The server redirects to {target!r}; give the final address as base_url."
     return error
 
@@ -315,7 +307,7 @@ def connection_failure(request: Request, failure: Failure) -> APIConnectionError
     timed_out = failure.problem in {"connect timeout", "timeout", "total"}
     where = urlsplit(request.url)
     after = f" after {failure.now - failure.sent:.1f} s" if timed_out else ""
-    said = f" ({redact(failure.detail.encode(), request.headers).decode()})" if failure.detail else ""
+    said = f" ({redact_text(failure.detail, request.headers)})" if failure.detail else ""
     error = (APITimeoutError if timed_out else APIConnectionError)(
         f"{request.method} {where.scheme}://{where.netloc}{where.path}: {what}{after}{said}.", hint=hint
     )

@@ -28,7 +28,8 @@ from .flows import Client, read_models, send
 M = TypeVar("M", bound=BaseModel)
 
 # A health route that doesn't answer in this time is not healthy.
-_PATIENCE = Timeout(connect=5, first_event=10, idle=10, total=15)
+_LONGEST_QUESTION = 15.0
+_PATIENCE = Timeout(connect=5, first_event=10, idle=10, total=_LONGEST_QUESTION)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 # NIM, then vLLM, TensorRT-LLM and llama.cpp; the last is for a server that has neither
 # (docs/explanation/protocol.md, "NIM", "vLLM", "TensorRT-LLM").
@@ -67,13 +68,16 @@ def model(client: Client, name: str, *, now: float) -> Flow[Model]:
         raise
 
 
-def ready(client: Client, *, now: float, delay: float = 0.0) -> Flow[tuple[Readiness, float]]:
+def ready(
+    client: Client, *, now: float, delay: float = 0.0, patience: Timeout = _PATIENCE
+) -> Flow[tuple[Readiness, float]]:
     """Ask whether requests would be answered, at no cost.
 
     Args:
         client: Who asks.
         now: The time.
         delay: Seconds to wait first.
+        patience: The limits of each question.
 
     Returns:
         What it says, and the time.
@@ -84,11 +88,11 @@ def ready(client: Client, *, now: float, delay: float = 0.0) -> Flow[tuple[Readi
     config = client.config
     if config.hosted:
         url = f"{config.base_url}/models/{quote(config.model or MODEL, safe='/')}"
-        answer, now = yield from _probe(client, url, now, delay)
+        answer, now = yield from _probe(client, url, now, delay, patience)
         if isinstance(answer, APIStatusError) and not isinstance(answer, InternalServerError | RateLimitError):
             raise answer
         return _readiness(answer), now
-    answer, now = yield from _first(client, _READY_ROUTES, now, delay)
+    answer, now = yield from _first(client, _READY_ROUTES, now, delay, patience)
     return _readiness(answer), now
 
 
@@ -106,7 +110,9 @@ def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Read
     """
     deadline, pause = now + timeout, 0.0
     while True:
-        state, now = yield from ready(client, now=now, delay=pause)
+        left = max(deadline - now - pause, 0.001)  # a server that accepts and says nothing must not take longer
+        patience = replace(_PATIENCE, total=min(left, _LONGEST_QUESTION))
+        state, now = yield from ready(client, now=now, delay=pause, patience=patience)
         if state:
             return state
         pause = min(max(pause * 1.5, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -150,21 +156,23 @@ class _Object(RootModel[dict[str, JsonValue]], defer_build=True):
 
 
 def _first(
-    client: Client, routes: tuple[str, ...], now: float, delay: float = 0.0
+    client: Client, routes: tuple[str, ...], now: float, delay: float = 0.0, patience: Timeout = _PATIENCE
 ) -> Flow[tuple[Response | APIError, float]]:
     """Ask one route after the other until one is there."""
     *others, last = routes
     for route in others:
-        answer, now = yield from _probe(client, client.config.root + route, now, delay)
+        answer, now = yield from _probe(client, client.config.root + route, now, delay, patience)
         if not isinstance(answer, APIStatusError) or answer.status_code not in _NO_ROUTE:
             return answer, now
         delay = 0.0
-    return (yield from _probe(client, client.config.root + last, now, delay))
+    return (yield from _probe(client, client.config.root + last, now, delay, patience))
 
 
-def _probe(client: Client, url: str, now: float, delay: float = 0.0) -> Flow[tuple[Response | APIError, float]]:
+def _probe(
+    client: Client, url: str, now: float, delay: float = 0.0, patience: Timeout = _PATIENCE
+) -> Flow[tuple[Response | APIError, float]]:
     """Ask once, without trying again, and without raising."""
-    request = replace(wire.get_call(client.config, url, timeout=_PATIENCE).request(now=now + delay), delay=delay)
+    request = replace(wire.get_call(client.config, url, timeout=patience).request(now=now + delay), delay=delay)
     reply = yield request
     if isinstance(reply, Failure):
         return refusals.connection_failure(request, reply), reply.now

@@ -13,7 +13,18 @@ from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
 from .errors import to_failure
-from .http import HTTPClient, HTTPResponse, Load, Verify, allow_silence, make_client, pieces, read_headers, step_limits
+from .http import (
+    HTTPClient,
+    HTTPResponse,
+    Load,
+    Verify,
+    allow_silence,
+    make_client,
+    pieces,
+    read_headers,
+    step_limits,
+    tls_context,
+)
 from .watchdog import Guard
 
 T = TypeVar("T")
@@ -22,7 +33,9 @@ T = TypeVar("T")
 class Body:
     """The open body of an answer."""
 
-    def __init__(self, response: HTTPResponse, exits: ExitStack, request: Request, sent: float) -> None:
+    def __init__(
+        self, response: HTTPResponse, exits: ExitStack, request: Request, sent: float, *, owner: object
+    ) -> None:
         """Take over what was opened.
 
         Args:
@@ -30,7 +43,9 @@ class Body:
             exits: What gives the connection back.
             request: What was asked.
             sent: When, in seconds of ``time.monotonic``.
+            owner: What closes the connections when it is collected, so that it must not be before the body is.
         """
+        self._owner = owner
         self._response = response
         self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
@@ -119,7 +134,7 @@ class Blocking:
         self._given = http_client
         self._made: HTTPClient | None = None
         self._load = Load()
-        self._proxy, self._verify = proxy, verify
+        self._proxy, self._verify = proxy, tls_context(verify)
         self._lock = Lock()
         self._process = os.getpid()
         self._closed = False
@@ -190,7 +205,7 @@ class Blocking:
             return failure
         headers = read_headers(response)
         allow_silence(response, request, monotonic())
-        body = Body(response, exits, request, sent)
+        body = Body(response, exits, request, sent, owner=self)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from nemotron_client.errors import ConfigurationError
 from nemotron_client.timeouts import sooner
 
 from .observe import LOGGER
@@ -118,7 +119,8 @@ class AsyncHTTPClient(Protocol):
         ...
 
 
-Verify: TypeAlias = bool | str | ssl.SSLContext
+Trust: TypeAlias = bool | ssl.SSLContext
+Verify: TypeAlias = Trust | str
 
 # A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for
 # it).
@@ -128,11 +130,12 @@ _MOST_CONNECTIONS, _MOST_IDLE = 1000, 100
 _IDLE_SECONDS = 4.5
 
 
-def make_client(proxy: str | None, verify: Verify) -> HTTPClient:
+def make_client(proxy: str | None, verify: Trust) -> HTTPClient:
     """Make the HTTP client that is used when the caller brings none."""
     import httpx2  # takes as long to import as all the rest; who only counts tokens or tests doesn't need it
 
-    return httpx2.Client(proxy=proxy, verify=_context(verify), limits=_limits())
+    with _no_bad_proxy():
+        return httpx2.Client(proxy=proxy, verify=verify, limits=_limits())
 
 
 def preload() -> None:
@@ -140,11 +143,22 @@ def preload() -> None:
     import_module("httpx2")
 
 
-def make_async_client(proxy: str | None, verify: Verify) -> AsyncHTTPClient:
+def make_async_client(proxy: str | None, verify: Trust) -> AsyncHTTPClient:
     """Make the asynchronous HTTP client that is used when the caller brings none."""
     import httpx2
 
-    return httpx2.AsyncClient(proxy=proxy, verify=_context(verify), limits=_limits())
+    with _no_bad_proxy():
+        return httpx2.AsyncClient(proxy=proxy, verify=verify, limits=_limits())
+
+
+@contextmanager
+def _no_bad_proxy() -> Generator[None]:
+    import httpx2
+
+    try:
+        yield
+    except (ValueError, httpx2.InvalidURL, ImportError) as error:  # ImportError: SOCKS needs another package
+        raise ConfigurationError(f"The proxy can't be used; see proxy=... and HTTPS_PROXY. {error}") from None
 
 
 def _limits() -> httpx2.Limits:
@@ -155,8 +169,18 @@ def _limits() -> httpx2.Limits:
     )
 
 
-def _context(verify: Verify) -> bool | ssl.SSLContext:
-    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
+def tls_context(verify: Verify) -> Trust:
+    """Load a CA bundle that is given by its path.
+
+    Raises:
+        ConfigurationError: It can't be read.
+    """
+    if not isinstance(verify, str):
+        return verify
+    try:
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:  # SSLError, of a file that is no bundle, is one
+        raise ConfigurationError(f"verify={verify!r} is no CA bundle that can be read: {error}.") from None
 
 
 class Load:

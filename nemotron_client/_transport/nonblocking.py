@@ -25,6 +25,7 @@ from .http import (
     preload,
     read_headers,
     step_limits,
+    tls_context,
 )
 from .watchdog import Guard
 
@@ -39,7 +40,9 @@ T = TypeVar("T")
 class AsyncBody:
     """The open body of an answer."""
 
-    def __init__(self, response: AsyncHTTPResponse, exits: AsyncExitStack, request: Request, sent: float) -> None:
+    def __init__(
+        self, response: AsyncHTTPResponse, exits: AsyncExitStack, request: Request, sent: float, *, owner: object
+    ) -> None:
         """Take over what was opened.
 
         Args:
@@ -47,7 +50,9 @@ class AsyncBody:
             exits: What gives the connection back.
             request: What was asked.
             sent: When, in seconds of ``time.monotonic``.
+            owner: What closes the connections when it is collected, so that it must not be before the body is.
         """
+        self._owner = owner
         self._response = response
         self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
@@ -166,7 +171,7 @@ class Nonblocking:
         self._given = http_client
         self._made: AsyncHTTPClient | None = None
         self._load = Load()
-        self._proxy, self._verify = proxy, verify
+        self._proxy, self._verify = proxy, tls_context(verify)
         self._loop: EventLoopToken | None = None
         self._keeper: AsyncGenerator[None] | None = None
         self._closed = False
@@ -233,7 +238,7 @@ class Nonblocking:
             return failure
         headers = read_headers(response)
         allow_silence(response, request, monotonic())
-        body = AsyncBody(response, exits, request, sent)
+        body = AsyncBody(response, exits, request, sent, owner=self)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

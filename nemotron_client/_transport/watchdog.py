@@ -55,8 +55,12 @@ class Watchdog:
         with self._condition:
             self._guards.add(guard)
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="nemotron-client-watchdog", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="nemotron-client-watchdog", daemon=True)
+                # A process may have all its threads, or be ending: then the HTTP client's own timeout must do, and the
+                # next body tries again.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def remove(self, guard: Guard) -> None:
         """Stop looking after a body; when this returns, its socket is not touched any more."""

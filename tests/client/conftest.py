@@ -49,6 +49,11 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 
 
 @pytest.fixture
+def kind(variant: Variant) -> type[Nemotron | AsyncNemotron]:
+    return Nemotron if variant == "sync" else AsyncNemotron
+
+
+@pytest.fixture
 def anyio_backend(variant: Variant) -> str:
     return "trio" if variant == "trio" else "asyncio"
 

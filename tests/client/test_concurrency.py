@@ -102,6 +102,7 @@ async def test_a_stream_whose_reader_is_cancelled_at_something_else_makes_room_f
     connect: Connect, server: MockServer, one_connection: pytest.LogCaptureFixture
 ) -> None:
     client = connect()
+    server.reply(Reply(chunks=[b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'], end="hang"))
 
     async def read(*, task_status: TaskStatus[None]) -> None:
         async with client.stream() as stream:

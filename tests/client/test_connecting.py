@@ -4,11 +4,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
-from nemotron_client import APIConnectionError, APITimeoutError, NotFoundError
+from nemotron_client import APIConnectionError, APITimeoutError, ConfigurationError, NotFoundError
 from nemotron_client.testing import MockServer
 from tests.client.conftest import Clock, Connect, InProcess
 
@@ -38,6 +39,13 @@ async def test_no_such_host(connect: Connect, clock: Clock) -> None:
     assert len(clock.waits) == 1
 
 
+@pytest.mark.parametrize("proxy", ["localhost:3128", "ftp://localhost", "http://local\0host", "socks5://localhost:1080"])
+async def test_a_proxy_that_can_not_be_used_is_told(proxy: str, connect: Connect) -> None:
+    client = connect(proxy=proxy)
+    with pytest.raises(ConfigurationError, match="The proxy can't be used"):
+        await client.create()
+
+
 async def test_a_proxy_is_used(connect: Connect, server: MockServer) -> None:
     client = connect(base_url="http://nemotron.svc/v1", proxy=server.base_url.removesuffix("/v1"))
     with pytest.raises(NotFoundError):  # the mock server is no proxy
@@ -51,6 +59,14 @@ async def test_tls_can_be_left_unchecked_or_checked_by_a_bundle_of_ones_own(
     bundle = ssl.get_default_verify_paths().openssl_cafile
     assert (await connect(verify=False).create()).text
     assert (await connect(verify=bundle).create()).text
+
+
+def test_a_ca_bundle_that_cannot_be_read_is_told_at_once(connect: Connect, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    for path in (str(empty), str(tmp_path / "missing.pem")):
+        with pytest.raises(ConfigurationError, match="is no CA bundle that can be read"):
+            connect(verify=path)
 
 
 async def test_tls_with_a_server_that_talks_none(connect: Connect, server: MockServer, clock: Clock) -> None:

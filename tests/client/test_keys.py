@@ -21,7 +21,7 @@ from nemotron_client import (
     Timeout,
 )
 from nemotron_client.testing import MockServer, Reply, cut, error, problem, text
-from tests.client.conftest import Connect, InProcess, Variant
+from tests.client.conftest import Connect, InProcess
 from tests.client.either import Either
 
 KEY = "nvapi-" + "SECRET" * 5
@@ -144,11 +144,6 @@ async def test_headers_of_a_call(client: Either, spy: Spy, server: MockServer) -
         await client.create(extra_headers={"X-Token": OTHER, "Authorization": f"Bearer {KEY}"})
     assert "***" in str(caught.value)
     spy.shown += [str(caught.value), repr(caught.value), repr(caught.value.body)]
-
-
-@pytest.fixture
-def kind(variant: Variant) -> type[Nemotron | AsyncNemotron]:
-    return Nemotron if variant == "sync" else AsyncNemotron
 
 
 async def test_settings_that_can_not_be(kind: type[Nemotron | AsyncNemotron], spy: Spy) -> None:

@@ -4,14 +4,16 @@ import gc
 import itertools
 import threading
 import warnings
+import weakref
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from nemotron_client import StreamInterruptedError, TextDelta
+from nemotron_client import AsyncNemotron, ConfigurationError, Nemotron, StreamInterruptedError, TextDelta
 from nemotron_client._transport.watchdog import Guard
-from nemotron_client.testing import MockServer, Reply
+from nemotron_client.testing import MockServer, Reply, text
+from tests.client.conftest import NO_CERTIFICATES
 from tests.client.either import Either, in_thread
 
 BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
@@ -168,6 +170,32 @@ async def test_a_stream_that_is_left_open_is_a_resource_warning(client: Either, 
         gc.collect()
     assert any(each.category is ResourceWarning and "Stream was left open" in str(each.message) for each in caught)
     assert await left(endless)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio's, of what nobody closed
+async def test_a_stream_outlives_the_name_of_its_client(
+    kind: type[Nemotron | AsyncNemotron], server: MockServer
+) -> None:
+    server.always(text("Hello there"))
+    client = Either(kind(base_url=server.base_url, model="m", verify=NO_CERTIFICATES))
+    stream = await client.create_stream()
+    owner = weakref.ref(client.inner)
+    del client
+    gc.collect()
+    assert owner() is None
+    async with stream:
+        await anyio.lowlevel.checkpoint()
+        assert len(await stream.items()) == 4
+    assert stream.snapshot.text == "Hello there"
+
+
+async def test_a_stream_is_opened_once(client: Either, server: MockServer) -> None:
+    stream = client.stream()
+    async with stream:
+        await stream.until_done()
+    with pytest.raises(ConfigurationError, match="was opened before"):
+        await stream.__aenter__()
+    assert server.posts == 1
 
 
 async def test_a_stream_that_was_never_opened_is_none(client: Either) -> None:

@@ -21,16 +21,11 @@ from nemotron_client import (
     Timeout,
 )
 from nemotron_client.testing import MockServer, Reply, error, problem, text
-from tests.client.conftest import Clock, Connect, Variant
+from tests.client.conftest import Clock, Connect
 from tests.client.either import Either, in_thread
 
 LOCAL = "http://localhost:8000/v1"
 DEPRECATED = Reply(headers={"deprecation": "Sat, 01 Aug 2026 00:00:00 GMT"}, body=b'{"choices":[{}]}')
-
-
-@pytest.fixture
-def kind(variant: Variant) -> type[Nemotron | AsyncNemotron]:
-    return Nemotron if variant == "sync" else AsyncNemotron
 
 
 async def test_a_copy_has_other_settings_and_the_same_connections(client: Either, server: MockServer) -> None:

@@ -257,6 +257,29 @@ def test_the_thread_comes_and_goes(monkeypatch: pytest.MonkeyPatch, pair: tuple[
     again.join(5)
 
 
+def test_a_process_that_has_all_its_threads_streams_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    dog = Watchdog()
+    monkeypatch.setattr(watchdog, "WATCHDOG", dog)
+    monkeypatch.setattr(watchdog, "_LINGER", 0.02)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        first = guard(pair[0])
+    assert NAME not in [thread.name for thread in threading.enumerate() if thread is vars(dog)["_thread"]]
+    second = guard(pair[0])  # the next one tries again
+    thread = vars(dog)["_thread"]
+    assert thread.is_alive()
+    first.release()
+    second.release()
+    dog.look_again()
+    thread.join(5)
+
+
 def test_one_thread_serves_all(server: MockServer) -> None:
     with ExitStack() as stack, Nemotron(base_url=server.base_url) as client:
         for _ in range(5):

@@ -256,6 +256,12 @@ def test_a_202_is_asked_again_for_its_result_with_one_post() -> None:
     assert talk.posts == len(done.response.attempts) == 1
 
 
+def test_a_retry_without_a_wait_does_not_make_the_questions_after_a_202_faster() -> None:
+    talk = asking(client(config(HOSTED)), retry=RetryPolicy(wait=lambda _: 0.0))
+    talk.end(LATER, reply(503), *[reply(202, b"", {"nvcf-reqid": "id-1"})] * 2, OK)
+    assert talk.delays == [0, 0.5, 0, 0.5, 1]
+
+
 @pytest.mark.parametrize(
     ("base_url", "asked"),
     [

@@ -248,6 +248,7 @@ def test_a_redirect_is_not_followed_but_told_without_its_query() -> None:
     assert type(error) is errors.APIStatusError
     assert "'https://elsewhere.example/v1'" in str(error)
     assert "abc" not in str(error)
+    assert KEY not in str(refuse(302, b"", {"location": f"https://elsewhere.example/{KEY}"}))
     assert "redirects" not in str(refuse(404, b"", {"location": "https://elsewhere.example"}))
     assert refuse(302).hint is None
 
@@ -277,6 +278,22 @@ def test_a_key_that_the_server_repeats_is_taken_out(key: str, form: str) -> None
 
 def test_secrets_in_other_headers_are_taken_out_and_plain_headers_are_not() -> None:
     assert refuse(400, b"s3cret-value */* nvapi-made-up-key").body == "*** */* ***"
+
+
+@pytest.mark.parametrize("secret", ["Bearer token", "4", "EMPTY"])
+def test_what_is_too_short_for_a_secret_does_not_spoil_the_words_of_the_server(secret: str) -> None:
+    request = Request("POST", f"{HOSTED}/x", {"x": Secret(secret)})
+    body = {"error": {"message": "This model's maximum context length is 4096 tokens", "code": 400}}
+    error = refusals.status_failure(request, reply(400, body), hosted=True)
+    assert isinstance(error, errors.ContextLengthExceededError)
+    assert (error.limit, error.code, error.body) == (4096, 400, body)
+
+
+def test_a_secret_is_taken_out_with_and_without_its_scheme() -> None:
+    request = Request("POST", f"{HOSTED}/x", {"authorization": Secret("Basic dXNlcjpwYXNz")})
+    body = b"bad credentials dXNlcjpwYXNz in Basic dXNlcjpwYXNz"
+    error = refusals.status_failure(request, reply(401, body), hosted=True)
+    assert error.body == "bad credentials *** in ***"
 
 
 PROBLEMS: Mapping[Problem, tuple[str, bool, bool]] = {

@@ -207,6 +207,13 @@ def test_waiting_that_is_in_vain_says_what_the_server_said_last() -> None:
     assert talk.delays == [0, 0.5, 0.75]
 
 
+def test_a_server_that_says_nothing_is_not_waited_for_longer_than_asked() -> None:
+    talk = Talk(server.wait_until_ready(client(), timeout=20, now=100.0))
+    with pytest.raises(APITimeoutError, match="was not ready within 20 s"):
+        talk.end(failure("timeout", now=110.0), failure("total", now=120.0))
+    assert [request.deadline for request in talk.requests] == [115.0, 120.0]
+
+
 # Alive, version, metadata.
 
 
