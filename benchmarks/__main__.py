@@ -58,7 +58,7 @@ def _ask(started: Mapping[str, Worker], rounds: int, what: str, parts: int, **de
 
 def imports(run: _Run) -> None:
     """Measure importing, and a whole program with one answer."""
-    rounds = run.many(7, 2)
+    rounds = run.many(7, 1)
     modules: dict[str, list[str]] = {}
 
     def once(interpreter: str, name: str, code: str) -> float | None:
@@ -89,7 +89,7 @@ def imports(run: _Run) -> None:
 
 def streams(run: _Run) -> None:
     """Measure streamed chunks."""
-    rounds, chunks, paced = run.many(7, 3), run.many(2000, 500), run.many(300, 100)
+    rounds, chunks, paced = run.many(7, 2), run.many(2000, 500), run.many(300, 50)
     with run.workers(*CONTENDERS) as started:
         columns = {
             "blocking": _ask(started, rounds, "stream", chunks, chunks=chunks, how=""),
@@ -107,7 +107,7 @@ def streams(run: _Run) -> None:
 
 def requests(run: _Run) -> None:
     """Measure whole answers."""
-    rounds, count = run.many(15, 3), run.many(200, 50)
+    rounds, count = run.many(15, 2), run.many(200, 50)
     with run.workers(*(name for name in CONTENDERS if not name.endswith(".stream()"))) as started:
         columns = {
             "one after the other": _ask(started, rounds, "answers", count, count=count),

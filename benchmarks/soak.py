@@ -28,7 +28,7 @@ from nemotron_client.testing import MockServer, RecordedRequest, Reply, error
 _STREAMS = 50
 _IDLE = 3.0  # seconds of silence after which the client gives up; more than a busy machine may make of a pause
 _SETTLING = 10.0  # seconds; the watchdog thread stays for 5 after its last stream
-_ROOM = 2 * 1024 * 1024  # bytes by which an interpreter's memory moves although nothing is kept
+_ROOM = 4 * 1024 * 1024  # bytes by which an interpreter's memory moves although nothing is kept
 _PAUSE = 0.01  # seconds between chunks
 
 # What the server does, how often among all, and what a caller who reads to the end must get (None: the answer).

@@ -1,14 +1,31 @@
-"""The first run: ``python -m nemotron_client`` shows an answer, a stream and a tool call.
+"""The first run: ``python -m nemotron_client`` shows an answer, a stream, a tool call and a bad day.
 
 Without NVIDIA_API_KEY or NVIDIA_BASE_URL a scripted server on this machine answers.
 """
 
+import argparse
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from . import Nemotron, NemotronError, TextDelta, ToolCallDone
+from . import (
+    ChatCompletion,
+    HookEvent,
+    Message,
+    Nemotron,
+    NemotronError,
+    RetryScheduled,
+    StreamInterruptedError,
+    TextDelta,
+    ToolCallDone,
+    ToolMessage,
+    UserMessage,
+)
+
+if TYPE_CHECKING:
+    from .testing import MockServer
 
 _WEATHER = {
     "type": "function",
@@ -24,54 +41,115 @@ _WEATHER = {
 }
 
 
-@contextmanager
-def _client() -> Generator[Nemotron]:
-    if os.environ.get("NVIDIA_API_KEY") or os.environ.get("NVIDIA_BASE_URL"):
-        with Nemotron() as client:
-            print(f"Talking to {client}.\n")
-            yield client
-        return
-    from .testing import MockServer
+def _tell_waits(event: HookEvent) -> None:
+    if isinstance(event, RetryScheduled):
+        print(f"{event.reason}: the next try in {event.delay:.0f} s", file=sys.stderr)
 
-    with MockServer(chunk_delay=0.03) as server, Nemotron(base_url=server.base_url) as client:
+
+@contextmanager
+def _talking() -> Generator[tuple[Nemotron, "MockServer | None"]]:
+    if os.environ.get("NVIDIA_API_KEY") or os.environ.get("NVIDIA_BASE_URL"):
+        with Nemotron(on_event=_tell_waits) as client:
+            print(f"Talking to {client}.\n")
+            yield client, None
+        return
+    try:
+        from .testing import MockServer
+    except ModuleNotFoundError as missing:
+        sys.exit(f"{missing}, or in a copy of the repository: pip install '.[testing]'")
+    with MockServer(chunk_delay=0.03) as server, Nemotron(base_url=server.base_url, on_event=_tell_waits) as client:
         print("No NVIDIA_API_KEY or NVIDIA_BASE_URL is set, so a scripted MockServer on this machine answers:")
         print(f"real HTTP, made-up words ({server.base_url}).\n")
-        yield client
+        yield client, server
 
 
-def _show(client: Nemotron) -> None:
-    print('>>> client.chat.completions.create(messages="Hello")')
+def _end(done: ChatCompletion) -> None:
+    cut = "[cut short by max_tokens] " if done.truncated else ""
+    used = f", {done.usage.total_tokens} tokens" if done.usage else ""
+    print(f"{cut}({done.choices[0].finish_reason}{used})\n")
+
+
+def _ask(client: Nemotron) -> None:
+    print('>>> client.chat.completions.create(messages="Hello", max_tokens=100)')
     done = client.chat.completions.create(messages="Hello", max_tokens=100)
-    print(f"{done.text}\n    {type(done).__name__}, finish reason {done.choices[0].finish_reason!r}, {done.usage}\n")
+    print(done.text)
+    _end(done)
 
-    print('>>> client.chat.completions.stream(messages="Tell me a long story.")')
+
+def _stream(client: Nemotron) -> None:
+    print('>>> client.chat.completions.stream(messages="Tell me a long story.", max_tokens=100)')
     with client.chat.completions.stream(messages="Tell me a long story.", max_tokens=100) as stream:
         for event in stream:
             if isinstance(event, TextDelta):
                 print(event.delta, end="", flush=True)
-    print("\n")
+    print()
+    _end(stream.snapshot)
 
-    print('>>> client.chat.completions.stream(messages="What is the weather in Paris?", tools=[get_weather])')
-    question = "What is the weather in Paris?"
-    with client.chat.completions.stream(messages=question, tools=[_WEATHER], max_tokens=100) as stream:
+
+def _call_a_tool(client: Nemotron) -> None:
+    messages: list[Message] = [UserMessage(content="What is the weather in Paris?")]
+    print('>>> messages = [UserMessage(content="What is the weather in Paris?")]')
+    print(">>> client.chat.completions.stream(messages=messages, tools=[get_weather], max_tokens=100)")
+    results: list[Message] = []
+    with client.chat.completions.stream(messages=messages, tools=[_WEATHER], max_tokens=100) as stream:
         for event in stream:
             if isinstance(event, ToolCallDone):
                 call = event.tool_call
                 print(f"{call.function.name}({call.function.arguments})   id {call.id}")
+                results.append(ToolMessage(tool_call_id=call.id, content="18 degrees"))
+    done = stream.snapshot
+    if not results:
+        print(f"No tool was called: {done.text}")
+    _end(done)
+    if results and not done.truncated:
+        print(">>> done = stream.snapshot")
+        print('>>> messages += [done.choices[0].message, ToolMessage(tool_call_id=id, content="18 degrees")]')
+        print(">>> client.chat.completions.create(messages=messages, tools=[get_weather], max_tokens=100)")
+        messages += [done.choices[0].message, *results]
+        done = client.chat.completions.create(messages=messages, tools=[_WEATHER], max_tokens=100)
+        print(done.text)
+        _end(done)
 
 
-def main() -> int:
+def _break_off(client: Nemotron, server: "MockServer") -> None:
+    from .testing import cut, text
+
+    print('>>> server.reply(cut(text("Once upon a time there was"), after=4))   # a bad day')
+    server.reply(cut(text("Once upon a time there was"), after=4))
+    print('>>> client.chat.completions.stream(messages="Tell me a story.", max_tokens=100)')
+    try:
+        with client.chat.completions.stream(messages="Tell me a story.", max_tokens=100) as stream:
+            stream.get_final_text()
+    except StreamInterruptedError as error:
+        print(f"{type(error).__name__}: {error}")
+        print(f"still there: {error.partial.text if error.partial else ''!r}\n")
+    print("Next: docs/quickstart.md; export NVIDIA_API_KEY=... to talk to the real model.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo.
+
+    Args:
+        arguments: Of the command line; there are none but ``--help``.
 
     Returns:
         The exit status.
     """
+    about = "Show an answer, a stream and a tool call: of the real model if there is a key, else of a mock server."
+    argparse.ArgumentParser(prog="python -m nemotron_client", description=about).parse_args(arguments)
     try:
-        with _client() as client:
-            _show(client)
+        with _talking() as (client, server):
+            _ask(client)
+            _stream(client)
+            _call_a_tool(client)
+            if server:
+                _break_off(client, server)
     except NemotronError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130  # 128 and SIGINT's number, as shells tell of it
     return 0
 
 

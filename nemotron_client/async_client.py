@@ -89,6 +89,11 @@ class AsyncNemotron:
             ConfigurationError: Something is missing or can't be.
         """
         environment, api_key, headers = hidden(os.environ, api_key, headers)
+        if http_client is not None and not (hasattr(http_client, "stream") and hasattr(http_client, "aclose")):
+            msg = (
+                f"http_client is of type {type(http_client).__name__}: give an httpx2.AsyncClient or httpx.AsyncClient."
+            )
+            raise ConfigurationError(msg)
         if http_client is not None and (proxy is not None or verify is not True):
             msg = "Give proxy and verify to the http_client itself: it is used as it is."
             raise ConfigurationError(msg)
@@ -159,8 +164,9 @@ class AsyncNemotron:
         if not hasattr(self, "_client"):  # as in the traceback of the error that kept it from being made
             return f"{type(self).__name__}()"
         config, served = self._client.config, self._client.shared.served
-        model = config.model or (served.id if served else "asked of the server")
-        return f"{type(self).__name__}(base_url={config.base_url!r}, model={model!r})"
+        model = config.model or (served.id if served else None)
+        shown = "<asked of the server>" if model is None else repr(model)
+        return f"{type(self).__name__}(base_url={config.base_url!r}, model={shown})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would carry the key, and connections can't be carried.
@@ -176,8 +182,16 @@ class _Resource:
     def __init__(self, client: flows.Client, driver: Nonblocking) -> None:
         self._client, self._driver = client, driver
 
+    async def _begin(self, call: wire.Call) -> float:
+        """Return when the call began; a server of one's own is asked for its model's name first, by one task only."""
+        began = monotonic()
+        if call.model is None and self._client.shared.served is None:
+            async with self._driver.asking():
+                await self._driver.run(flows.learn_model(self._client, call, now=began))
+        return began
+
     async def _open(self, call: wire.Call) -> tuple[ResponseInfo, AsyncBody]:
-        return await self._driver.open(flows.open_stream(self._client, call, now=monotonic()))
+        return await self._driver.open(flows.open_stream(self._client, call, now=await self._begin(call)))
 
 
 class AsyncChat(_Resource):
@@ -224,7 +238,7 @@ class AsyncChatCompletions(_Resource):
         """
         call = wire.chat_call(self._client.config, messages, options, stream=stream)
         if not stream:
-            return await self._driver.run(flows.chat(self._client, call, now=monotonic()))
+            return await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
         chunks = reader.chat_chunks(call.headers)
         response, body = await self._open(call)
         chunks.begin(response)
@@ -285,7 +299,7 @@ class AsyncTextCompletions(_Resource):
         """
         call = wire.text_call(self._client.config, prompt, options, stream=stream)
         if not stream:
-            return await self._driver.run(flows.text(self._client, call, now=monotonic()))
+            return await self._driver.run(flows.text(self._client, call, now=await self._begin(call)))
         chunks = reader.text_chunks(call.headers)
         response, body = await self._open(call)
         chunks.begin(response)

@@ -105,6 +105,8 @@ def hidden(
     read = {name: environment[name] for name in ("NVIDIA_API_KEY", "NVIDIA_BASE_URL") if name in environment}
     if "NVIDIA_API_KEY" in read:
         read["NVIDIA_API_KEY"] = Secret(read["NVIDIA_API_KEY"])
+    expect("api_key", api_key, str, "a string")
+    expect("headers", headers, Mapping, "a mapping of names to strings")
     secrets: dict[str, str] = {name: Secret(value) for name, value in (headers or {}).items()}
     return read, None if api_key is None else Secret(api_key), secrets
 
@@ -137,14 +139,22 @@ def resolve(
     Raises:
         ConfigurationError: Something is missing or can't be; nothing in it shows a key.
     """
+    for name, value, kind, what in (
+        ("base_url", base_url, str, "a string"),
+        ("model", model, str, "a string"),
+        ("max_retries", max_retries, int, "a whole number"),
+        ("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries"),
+    ):
+        expect(name, value, kind, what)
     from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
     where = (base_url or environment.get("NVIDIA_BASE_URL") or HOSTED).strip()
-    url = _address(where)
+    source = "NVIDIA_BASE_URL" if from_environment else "base_url"
+    url = _address(where, source)
     host = (url.hostname or "").rstrip(".")
     hosted = host == "nvidia.com" or host.endswith(".nvidia.com")
     if url.scheme == "http" and not allow_insecure and not _is_private(host):
         msg = (
-            f"base_url={where!r} is plain http to a host that may be public: prompts and key could be read on the way. "
+            f"{source}={where!r} is plain http to a host that may be public: prompts and key could be read on the way. "
             "Use https, or pass allow_insecure=True if the network is yours."
         )
         raise ConfigurationError(msg)
@@ -185,7 +195,19 @@ def merge_retry(base: RetryPolicy, max_retries: int | None, retry: RetryPolicy |
         msg = "Give max_retries or retry, not both: RetryPolicy has max_retries too."
         raise ConfigurationError(msg)
     # 0 is how people say "never send twice", and a 429 that is waited out is sent twice.
-    return replace(base, max_retries=max_retries, rate_limit_wait=base.rate_limit_wait if max_retries else 0.0)
+    usual = base.rate_limit_wait if base.max_retries else RetryPolicy().rate_limit_wait
+    return replace(base, max_retries=max_retries, rate_limit_wait=usual if max_retries else 0.0)
+
+
+def expect(name: str, value: object, kind: type, what: str) -> None:
+    """Refuse a setting of another type; None is "not given".
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is not None and not (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        shown = "..." if name in {"api_key", "headers"} else repr(value)
+        raise ConfigurationError(f"{name}={shown} is of type {type(value).__name__}: give {what}.")
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:
@@ -201,9 +223,9 @@ def bad_header(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def _address(where: str) -> SplitResult:
+def _address(where: str, source: str) -> SplitResult:
     if "@" in where:  # looked for before anything is shown
-        msg = "base_url holds a user name or password. Pass a key as api_key=..., or other credentials as headers=...."
+        msg = f"{source} holds a user name or password. Pass a key as api_key=..., or other credentials as headers=...."
         raise ConfigurationError(msg)
     shown = where.partition("?")[0]  # the rest may be a key
     try:
@@ -211,14 +233,14 @@ def _address(where: str) -> SplitResult:
         _ = url.port
         (url.hostname or "").encode("idna")
     except ValueError as error:  # UnicodeError, of a host that no DNS can know, is one
-        msg = f"base_url={shown!r} is no URL: {error}."
+        msg = f"{source}={shown!r} is no URL: {error}."
         raise ConfigurationError(msg) from None
     strange = " " in where or not where.isprintable()  # urlsplit passes over line breaks, an HTTP client doesn't
     if strange or url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
-        msg = f"base_url={shown!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
+        msg = f"{source}={shown!r} can't be used: give http(s)://host[:port]/v1, without query or fragment."
         raise ConfigurationError(msg)
     if url.path.rstrip("/").endswith("/completions"):
-        msg = f"base_url={where!r} is the address of one route: give it up to /v1."
+        msg = f"{source}={where!r} is the address of one route: give it up to /v1."
         raise ConfigurationError(msg)
     return url
 

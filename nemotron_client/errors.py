@@ -61,6 +61,11 @@ class Attempt:
 class NemotronError(Exception):
     """Catch this to catch everything that the library raises."""
 
+    @property
+    def message(self) -> str:
+        """What happened, without what to do about it."""
+        return str(self.args[0]) if self.args else ""
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own way calls __init__ with args, which fails for keyword-only fields.
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -133,7 +138,7 @@ class APIError(NemotronError):
 
     def __str__(self) -> str:
         """Tell what happened, what to do, how often it was tried, and the id to quote."""
-        lines = [str(self.args[0])]
+        lines = [self.message]
         if self.hint:
             lines.append(f"What to do: {self.hint}")
         tail: list[str] = []

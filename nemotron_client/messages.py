@@ -27,14 +27,25 @@ class _Wire(BaseModel):
 
 
 class FunctionCall(_Wire):
-    """The function that the model wants to have called."""
+    """The function that the model wants to have called.
+
+    Attributes:
+        name: Of one of the functions that were offered, if the model keeps to them.
+        arguments: JSON text as the model wrote it; it may be malformed.
+    """
 
     name: str = ""
     arguments: str = Field(default="", description="JSON text as the model wrote it; it may be malformed.")
 
 
 class ToolCall(_Wire):
-    """One call of a tool, whole."""
+    """One call of a tool, whole.
+
+    Attributes:
+        id: To be given back as the ``tool_call_id`` of the result.
+        type: ``"function"``.
+        function: What to call, and with what.
+    """
 
     id: str = ""
     type: str = "function"
@@ -46,21 +57,39 @@ class _Input(BaseModel):
 
 
 class SystemMessage(_Input):
-    """What the model should keep to."""
+    """What the model should keep to.
+
+    Attributes:
+        role: ``"system"``.
+        content: Text, or OpenAI's parts: ``[{"type": "text", "text": "..."}]``.
+    """
 
     role: Literal["system"] = "system"
     content: str | Sequence[Mapping[str, object]]
 
 
 class UserMessage(_Input):
-    """What the user says."""
+    """What the user says.
+
+    Attributes:
+        role: ``"user"``.
+        content: Text, or OpenAI's parts: ``[{"type": "text", "text": "..."}]``.
+    """
 
     role: Literal["user"] = "user"
     content: str | Sequence[Mapping[str, object]]
 
 
 class AssistantMessage(_Wire):
-    """What the model said: the message of an answer, and just as well an input message."""
+    """What the model said: the message of an answer, and just as well an input message.
+
+    Attributes:
+        role: ``"assistant"``.
+        content: The text; None beside tool calls, mostly.
+        tool_calls: What the model wants to have called; None for nothing.
+        reasoning: Of servers that keep it apart; also read as ``reasoning_content``.
+        refusal: Why the model won't answer, in OpenAI's own field for that.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str | None = None
@@ -70,7 +99,14 @@ class AssistantMessage(_Wire):
 
 
 class ToolMessage(_Input):
-    """What a tool returned; ``tool_call_id`` is the id of the call that it answers."""
+    """What a tool returned.
+
+    Attributes:
+        role: ``"tool"``.
+        content: The result, as text or as parts.
+        tool_call_id: The ``id`` of the call that it answers.
+        name: Of the function; no server needs it.
+    """
 
     role: Literal["tool"] = "tool"
     content: str | Sequence[Mapping[str, object]]
@@ -95,7 +131,15 @@ class CompletionTokensDetails(_Wire):
 
 
 class Usage(_Wire):
-    """Tokens that a request took, as the server counted them."""
+    """Tokens that a request took, as the server counted them.
+
+    Attributes:
+        prompt_tokens: Read.
+        completion_tokens: Written, over all choices.
+        total_tokens: Both.
+        prompt_tokens_details: How many came from a cache, where the server tells.
+        completion_tokens_details: How many were reasoning, where the server tells.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -160,7 +204,14 @@ class _Answer(_Wire):
 
 
 class Choice(_Wire):
-    """One of the ``n`` answers."""
+    """One of the ``n`` answers.
+
+    Attributes:
+        index: Its number, from 0.
+        message: What the model said.
+        finish_reason: Why it ended: ``"stop"``, ``"length"``, ``"tool_calls"``, ...; None if it broke off.
+        logprobs: Log probabilities of its tokens, if asked for.
+    """
 
     index: int = 0
     message: AssistantMessage = Field(default_factory=AssistantMessage)
@@ -187,7 +238,17 @@ def _is_cut_off(call: ToolCall) -> bool:
 
 
 class ChatCompletion(_Answer):
-    """A chat answer, as OpenAI shapes it, with what one mostly wants within reach."""
+    """A chat answer, as OpenAI shapes it, with what one mostly wants within reach.
+
+    Attributes:
+        id: The server's name for the answer.
+        object: ``"chat.completion"``.
+        created: When, in seconds since 1970.
+        model: Who answered, as the server calls it.
+        choices: The answers; one, unless ``n`` asked for more.
+        usage: The tokens it took, where the server tells.
+        system_fingerprint: The server's name for its setup.
+    """
 
     id: str = ""
     object: str = "chat.completion"
@@ -221,7 +282,14 @@ class FunctionCallDelta(_Wire):
 
 
 class ToolCallDelta(_Wire):
-    """A piece of a tool call; which call it belongs to is told by ``index``, where the server sends it."""
+    """A piece of a tool call.
+
+    Attributes:
+        index: Which call of the answer it belongs to, where the server sends it.
+        id: With the first piece of a call.
+        type: ``"function"``, with the first piece.
+        function: A piece of its name and arguments.
+    """
 
     index: int | None = None
     id: str | None = None
@@ -230,7 +298,15 @@ class ToolCallDelta(_Wire):
 
 
 class Delta(_Wire):
-    """What a chunk adds to a choice."""
+    """What a chunk adds to a choice.
+
+    Attributes:
+        role: With the first piece.
+        content: A piece of the text.
+        tool_calls: Pieces of tool calls.
+        reasoning: A piece of it; also read as ``reasoning_content``.
+        refusal: A piece of it.
+    """
 
     role: str | None = None
     content: str | None = None
@@ -240,7 +316,14 @@ class Delta(_Wire):
 
 
 class ChunkChoice(_Wire):
-    """A chunk's part of one choice."""
+    """A chunk's part of one choice.
+
+    Attributes:
+        index: Which of the ``n`` answers it belongs to, from 0.
+        delta: What it adds.
+        finish_reason: Why the answer ended, in its last chunk.
+        logprobs: Log probabilities of its tokens, if asked for.
+    """
 
     index: int = 0
     delta: Delta = Field(default_factory=Delta)
@@ -249,7 +332,17 @@ class ChunkChoice(_Wire):
 
 
 class ChatCompletionChunk(_Wire):
-    """One piece of a streamed chat answer."""
+    """One piece of a streamed chat answer.
+
+    Attributes:
+        id: The server's name for the answer.
+        object: ``"chat.completion.chunk"``.
+        created: When, in seconds since 1970.
+        model: Who answered, as the server calls it.
+        choices: What is added to which answer; empty in a chunk that only has the usage.
+        usage: The tokens it took; in the last chunk, if asked for.
+        system_fingerprint: The server's name for its setup.
+    """
 
     id: str = ""
     object: str = "chat.completion.chunk"
@@ -270,7 +363,14 @@ class TextLogprobs(_Wire):
 
 
 class TextChoice(_Wire):
-    """One of the ``n`` continuations, or a chunk's part of one."""
+    """One of the ``n`` continuations, or a chunk's part of one.
+
+    Attributes:
+        index: Its number, from 0.
+        text: What continues the prompt.
+        finish_reason: Why it ended: ``"stop"``, ``"length"``, ...; None before that.
+        logprobs: Log probabilities of its tokens, if asked for.
+    """
 
     index: int = 0
     text: str = ""
@@ -279,7 +379,17 @@ class TextChoice(_Wire):
 
 
 class Completion(_Answer):
-    """A continuation of a prompt; a streamed one comes as several of these."""
+    """A continuation of a prompt; a streamed one comes as several of these.
+
+    Attributes:
+        id: The server's name for the answer.
+        object: ``"text_completion"``.
+        created: When, in seconds since 1970.
+        model: Who answered, as the server calls it.
+        choices: The continuations; one, unless ``n`` asked for more.
+        usage: The tokens it took, where the server tells.
+        system_fingerprint: The server's name for its setup.
+    """
 
     id: str = ""
     object: str = "text_completion"
@@ -301,7 +411,15 @@ class Completion(_Answer):
 
 
 class Model(_Wire):
-    """A model that a server offers."""
+    """A model that a server offers.
+
+    Attributes:
+        id: Its name, for ``model=``.
+        object: ``"model"``.
+        created: When, in seconds since 1970; not to be relied on.
+        owned_by: Who the server says made it.
+        max_model_len: The window in tokens; only vLLM-based servers say it.
+    """
 
     id: str
     object: str = "model"
@@ -339,7 +457,12 @@ class Readiness:
 
 
 class ServerVersion(_Wire):
-    """What a server says of its version: vLLM sends ``version``, NIM sends ``release`` and ``api``."""
+    """What a server says of its version: vLLM sends ``version``, NIM sends ``release`` and ``api``.
+
+    Attributes:
+        version: vLLM's version, or the NIM's release.
+        api: The version of NIM's API; None elsewhere.
+    """
 
     version: str | None = Field(default=None, validation_alias=AliasChoices("version", "release"))
     api: str | None = None

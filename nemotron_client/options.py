@@ -45,7 +45,9 @@ _STRINGS = Field(description="a sequence of strings")
 _TOKENS = Field(description="a sequence of token ids")
 _OBJECTS = Field(description="a sequence of mappings")
 _STOP = Field(description="a string, or up to 4 strings")
-_TOOLS = Field(min_length=1, description="at least one tool; leave it out for none")
+_TOOLS = Field(
+    min_length=1, description='a list of {"type": "function", "function": {"name": ..., "parameters": ...}}, not empty'
+)
 _BIAS = Field(description="a mapping of token ids to numbers from -100 to 100")
 _TOOL_CHOICE = Field(description='"auto", "none", "required" or {"type": "function", "function": {"name": ...}}')
 _FUNCTION_CALL = Field(description='"auto", "none" or {"name": ...}')
@@ -254,7 +256,9 @@ def _adapter(name: str, parameters: _Parameters) -> TypeAdapter[Any]:
 
 
 def _unknown(name: str, parameters: _Parameters) -> InvalidRequestError:
-    close = get_close_matches(name, [*parameters.__annotations__, *_CALL_OPTIONS], n=1)
+    if name == "stream":
+        return InvalidRequestError("stream() always streams: leave stream out.", parameter=name)
+    close = get_close_matches(name, [*parameters.__annotations__, *_CALL_OPTIONS], n=1, cutoff=0.75)
     hint = f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
     return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
 

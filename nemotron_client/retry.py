@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import (
@@ -40,7 +41,7 @@ _FIRST_LIMIT_WAIT, _LONGEST_LIMIT_WAIT = 2.0, 30.0
 _LONGEST_ASKED = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Say when a failed request is sent again.
 
@@ -112,6 +113,12 @@ class Retries:
         if self._policy.stop is not None and self._policy.stop(self._state(error, attempt, now, delay)):
             return None
         return delay
+
+    def longest_wait(self, error: APIError, now: float) -> float:
+        """Return for how many seconds others may put a retry off; arguments as for :meth:`delay`, which comes first."""
+        limited = isinstance(error, RateLimitError)
+        purse = self._limited_since + self._policy.rate_limit_wait - now if limited else inf
+        return min(purse, inf if self._deadline is None else self._deadline - now)
 
     def _after_limit(self, error: RateLimitError, attempt: int, now: float) -> float | None:
         if not self._limits:
@@ -205,18 +212,22 @@ class Brake:
             if self._gap < self._NO_GAP:
                 self._gap = self._next_slot = 0.0
 
-    def reserve(self, now: float, delay: float = 0.0) -> float:
+    def reserve(self, now: float, delay: float = 0.0, *, within: float = inf) -> float | None:
         """Take the next slot.
 
         Args:
             now: The time.
             delay: Seconds that the request wants to wait by itself.
+            within: How many seconds it can wait at the most.
 
         Returns:
-            Seconds until the slot; just ``delay`` where the brake is off.
+            Seconds until the slot; just ``delay`` where the brake is off; None, nothing taken, if that is too long.
         """
         start = max(now + delay, self._until)
         if self._gap:
             start = max(start, self._next_slot)
+        if start - now > within:
+            return None
+        if self._gap:
             self._next_slot = start + self._gap
         return max(start - now, 0.0)

@@ -9,7 +9,7 @@ from typing import Literal
 from .errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeout:
     """Say how long to wait, in seconds; None is for ever.
 

@@ -81,6 +81,7 @@ Problem: TypeAlias = Literal[
     "proxy",
     "reset",  # before the headers
     "read",  # in the body
+    "closed",  # by the caller
     "timeout",
     "total",
     "protocol",

@@ -42,7 +42,7 @@ from nemotron_client.messages import (
 )
 from nemotron_client.retry import Brake, Retries
 
-from . import refusals, wire
+from . import failures, refusals, wire
 from .exchange import Failure, Flow, Reply, Request, Response
 
 T = TypeVar("T")
@@ -96,6 +96,11 @@ def chat(client: Client, call: wire.Call, *, now: float) -> Flow[ChatCompletion]
 def text(client: Client, call: wire.Call, *, now: float) -> Flow[Completion]:
     """Get a text completion; arguments as for :func:`chat`."""
     return (yield from _answer(client, call, Completion, "a text completion", now))
+
+
+def learn_model(client: Client, call: wire.Call, *, now: float) -> Flow[None]:
+    """Ask the server for its model's name, if the call needs it and nobody has asked; arguments as for :func:`chat`."""
+    yield from _named(client, call, now)
 
 
 def open_stream(client: Client, call: wire.Call, *, now: float) -> Flow[ResponseInfo]:
@@ -153,18 +158,18 @@ def send(
     shared, request = client.shared, call.request(now=started)
     retries = Retries(call.retry, started=started, deadline=request.deadline, jitter=shared.jitter)
     attempts: list[Attempt] = []
-    delay = shared.brake.reserve(now)
+    delay = shared.brake.reserve(now) or 0.0
     if delay:
         shared.notify(RateLimited(delay))
     while True:
         number = len(attempts) + 1
         shared.notify(RequestSent(request.method, request.url, number))
-        reply = yield replace(request, delay=delay)
+        reply = yield replace(request, delay=delay) if delay else request
         status = reply.status if isinstance(reply, Response) else None
         took = reply.now - reply.sent
         try:
             if isinstance(reply, Failure):
-                raise refusals.connection_failure(request, reply)
+                raise failures.connection_failure(request, reply)
             known_as = refusals.request_id(reply.headers)
             shared.notify(ResponseReceived(reply.status, known_as, took, number))
             if reply.status == _ACCEPTED:
@@ -180,7 +185,7 @@ def send(
             error.request_id = error.request_id or (
                 None if isinstance(reply, Failure) else refusals.request_id(reply.headers)
             )
-            wait = _wait(shared.brake, retries, request, reply, error)
+            wait = _wait(shared.brake, retries, reply, error)
             if wait is None:
                 raise
             delay = wait
@@ -191,15 +196,14 @@ def send(
             return result
 
 
-def _wait(brake: Brake, retries: Retries, request: Request, reply: Reply, error: APIError) -> float | None:
+def _wait(brake: Brake, retries: Retries, reply: Reply, error: APIError) -> float | None:
     wait = retries.delay(error, attempt=len(error.attempts), now=reply.now)
     if wait is None:
         return None
     if isinstance(error, RateLimitError):
         brake.limited(sent=reply.sent, now=reply.now, delay=wait)
-    wait = brake.reserve(reply.now, wait)
     # Where its turn would come too late, the error at hand says more than a timeout would.
-    return None if request.deadline is not None and reply.now + wait >= request.deadline else wait
+    return brake.reserve(reply.now, wait, within=retries.longest_wait(error, reply.now))
 
 
 def _info(response: Response, attempts: tuple[Attempt, ...], started: float) -> ResponseInfo:

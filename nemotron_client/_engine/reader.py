@@ -30,6 +30,7 @@ ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
 
+_CLOSED = "This stream is closed: its with block has ended, or close() was called"
 _DONE = b"[DONE]"
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 
@@ -123,10 +124,13 @@ class StreamReader(Generic[ItemT, AnswerT]):
         items: list[ItemT] = []
         for event in events:
             data = event.data
-            if b'"error"' in data or b'"choices"' not in data or event.event != "message":
+            has_choices = b'"choices"' in data
+            if not has_choices or b'"error"' in data or event.event != "message":
                 self._check(event)
                 if self.ended:
                     break
+                if not has_choices and event.event != "message":
+                    continue  # a ping or the like
             try:
                 items.extend(self._read_chunk(data))
             except ValueError:
@@ -135,7 +139,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
                 self._mend(data, items)
                 if self.ended:
                     break
-            self.progress += 1
+            self.progress += has_choices
         return items
 
     def _check(self, event: SSEEvent) -> None:
@@ -174,12 +178,16 @@ class StreamReader(Generic[ItemT, AnswerT]):
         return items
 
     def _fail(self, failure: Failure) -> None:
-        timed_out = failure.problem in {"timeout", "total"}
-        what = "nothing more came in time" if timed_out else "the connection was lost"
-        kind = StreamTimeoutError if timed_out else StreamInterruptedError
-        self._break(f"The stream began, and then {what} ({failure.detail})", kind=kind)
-        if timed_out and self.error is not None:
-            self.error.hint = "Raise Timeout(first_event=..., idle=..., total=...) if the server may take so long."
+        if failure.problem == "closed":
+            self._break(_CLOSED, hint="Read it inside the block. What had arrived is in error.partial.")
+        elif failure.problem in {"timeout", "total"}:
+            self._break(
+                f"The stream began, and then nothing more came in time ({failure.detail})",
+                hint="Raise Timeout(first_event=..., idle=..., total=...) if the server may take so long.",
+                kind=StreamTimeoutError,
+            )
+        else:
+            self._break(f"The stream began, and then the connection was lost ({failure.detail})")
 
     def _look(self, data: bytes) -> None:
         # No line of an event stream that means anything begins like this; the content type is not to be trusted.
@@ -216,7 +224,12 @@ class StreamReader(Generic[ItemT, AnswerT]):
         )
 
     def _break(
-        self, message: str, *, body: object = None, kind: type[StreamInterruptedError] = StreamInterruptedError
+        self,
+        message: str,
+        *,
+        body: object = None,
+        hint: str = "What had arrived is in error.partial. Ask again, or go on with that.",
+        kind: type[StreamInterruptedError] = StreamInterruptedError,
     ) -> None:
         if isinstance(body, bytes):
             body = redact(body, self._secrets).decode("utf-8", "replace")
@@ -225,6 +238,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
             body=body,
             request_id=self.response.request_id,
             attempts=self.response.attempts,
+            hint=hint,
         )
         error.partial = self.completion()
         self.error = error
@@ -271,6 +285,7 @@ def chat_events(secrets: Mapping[str, str]) -> StreamReader[StreamEvent]:
 
 def _chunk_parser() -> Callable[[bytes], ChatCompletionChunk]:
     """Return ``model_validate_json`` without its frame, which every chunk would pay for."""
+    ChatCompletionChunk.model_rebuild()  # where nothing was parsed yet, there is only a stand-in to take it from
     return ChatCompletionChunk.__pydantic_validator__.validate_json
 
 

@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from math import isfinite
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from nemotron_client.config import redact, redact_text
 from nemotron_client.errors import (
-    APIConnectionError,
     APIStatusError,
-    APITimeoutError,
     ContextLengthExceededError,
     DegradedError,
     status_error,
@@ -28,7 +25,7 @@ from nemotron_client.errors import (
 from .exchange import is_array, is_object
 
 if TYPE_CHECKING:
-    from .exchange import Failure, Problem, Request, Response
+    from .exchange import Request, Response
 
 _LONGEST_TEXT = 500
 
@@ -92,7 +89,7 @@ def is_refusal(data: bytes) -> bool:
         return False
     if value.get("error") or value.get("object") == "error":
         return True
-    return "choices" not in value and isinstance(value.get("message") or value.get("detail"), str)
+    return "choices" not in value and isinstance(value.get("message") or value.get("detail"), str | list)
 
 
 def _plain_text(text: str) -> str:
@@ -167,7 +164,8 @@ def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> 
         kind = ContextLengthExceededError
     elif status == HTTPStatus.BAD_REQUEST and "DEGRADED function" in refusal.message:
         kind = DegradedError
-    error = kind(message, body=refusal.body, hint=_hint(status, refusal.message, hosted=hosted))
+    hint = _hint(status, refusal.message, hosted=hosted, sent_key="authorization" in request.headers)
+    error = kind(message, body=refusal.body, hint=hint)
     error.status_code = status
     error.code, error.type, error.param = refusal.code, refusal.type, refusal.param
     if isinstance(error, ContextLengthExceededError) and overflow is not None:
@@ -234,7 +232,7 @@ def context_overflow(message: str) -> tuple[int | None, int | None, int | None] 
     return None
 
 
-def _hint(status: int, message: str, *, hosted: bool) -> str | None:
+def _hint(status: int, message: str, *, hosted: bool, sent_key: bool) -> str | None:
     if "DEGRADED function" in message:
         return "This is an outage of the hosted model, not a mistake of yours; try again later."
     if status == HTTPStatus.NOT_FOUND:
@@ -244,8 +242,15 @@ def _hint(status: int, message: str, *, hosted: bool) -> str | None:
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and "role not supported" in message:
         return "The server means that the request can't be accepted: this model takes no message of that role."
     if status == HTTPStatus.UNAUTHORIZED and not hosted:
-        return "This server wants a key: pass api_key=... with the one that it was started with."
+        return _KEY_REFUSED if sent_key else _KEY_WANTED
     return _HINTS.get(status)
+
+
+_KEY_REFUSED = "The key that was sent was refused: check that it is the one that this server was started with."
+_KEY_WANTED = (
+    "This server wants a key, and none was sent: pass api_key=.... NVIDIA_API_KEY goes only to NVIDIA or to an address "
+    "from NVIDIA_BASE_URL."
+)
 
 
 _HINTS = {
@@ -253,7 +258,9 @@ _HINTS = {
     402: "The account's credits are used up or expired: see https://build.nvidia.com, or use a server of your own.",
     403: "The key was read but may not be used here: wrong kind or scope, or a model not granted to the account.",
     410: "The model is gone for good. client.models.list() shows what there is.",
-    429: "Send fewer requests at once, or allow a longer wait: RetryPolicy(rate_limit_wait=...).",
+    429: "Send fewer requests at once, or wait longer: RetryPolicy(rate_limit_wait=...); max_retries=0 waits for none.",
+    500: "The server failed, not the request, as far as it tells. Try again later.",
+    502: "A gateway could not reach the server behind it. Try again later.",
     503: "The model is offline or overloaded; client.server.ready() tells when it is back.",
     504: "The gateway gave up waiting. Ask for less, or stream; it may have run, so it is not sent again by itself.",
 }
@@ -267,52 +274,6 @@ def _hint_not_found(message: str, *, hosted: bool) -> str:
     if hosted:
         return "The gateway says the same for a wrong model name and a wrong path: check model=... and base_url=...."
     return "There is no such route on this server: base_url should end where the API begins, mostly in /v1."
-
-
-_PROBLEMS: dict[Problem, tuple[str, str, bool]] = {
-    # What happened; what to check; whether it may pass while the request surely isn't running.
-    "dns": ("the host name could not be found", "Check base_url for a typing mistake, and the network or VPN.", True),
-    "refused": ("nothing listens there", "Check that the server runs, and the port in base_url.", True),
-    "connect": ("no connection could be made", "Check base_url, the network and any firewall.", True),
-    "connect timeout": (
-        "no connection in time",
-        "Check base_url and any firewall, or raise Timeout(connect=...).",
-        True,
-    ),
-    "tls": ("TLS failed", "If a proxy or a CA of your own is in between, pass verify=<path of its CA bundle>.", False),
-    "proxy": ("the proxy failed", "Check proxy=... and HTTPS_PROXY.", True),
-    "reset": (
-        "the connection was closed before an answer came",
-        "If this goes on, the server or a proxy is failing.",
-        True,
-    ),
-    "read": (
-        "the connection was closed in the middle of the answer",
-        "It is not sent again by itself, since it did run.",
-        False,
-    ),
-    "timeout": ("no answer in time", "Raise Timeout(first_event=..., idle=...), or stream a long answer.", False),
-    "total": ("not done in time", "Raise timeout=..., which covers retries and waits too.", False),
-    "protocol": (
-        "that is not HTTP as it should be",
-        "Check that base_url leads to an API, with the right scheme.",
-        False,
-    ),
-}
-
-
-def connection_failure(request: Request, failure: Failure) -> APIConnectionError:
-    """Make the error for an answer that didn't come."""
-    what, hint, may_pass = _PROBLEMS[failure.problem]
-    timed_out = failure.problem in {"connect timeout", "timeout", "total"}
-    where = urlsplit(request.url)
-    after = f" after {failure.now - failure.sent:.1f} s" if timed_out else ""
-    said = f" ({redact_text(failure.detail, request.headers)})" if failure.detail else ""
-    error = (APITimeoutError if timed_out else APIConnectionError)(
-        f"{request.method} {where.scheme}://{where.netloc}{where.path}: {what}{after}{said}.", hint=hint
-    )
-    error.may_pass = may_pass
-    return error
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

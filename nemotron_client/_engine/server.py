@@ -21,7 +21,7 @@ from nemotron_client.errors import (
 from nemotron_client.messages import Model, ModelList, Readiness, ResponseInfo, ServerVersion
 from nemotron_client.timeouts import Timeout
 
-from . import refusals, wire
+from . import failures, refusals, wire
 from .exchange import Failure, Flow, Response
 from .flows import Client, read_models, send
 
@@ -175,7 +175,7 @@ def _probe(
     request = replace(wire.get_call(client.config, url, timeout=patience).request(now=now + delay), delay=delay)
     reply = yield request
     if isinstance(reply, Failure):
-        return refusals.connection_failure(request, reply), reply.now
+        return failures.connection_failure(request, reply), reply.now
     if reply.status != HTTPStatus.OK:
         return refusals.status_failure(request, reply, hosted=client.config.hosted), reply.now
     return reply, reply.now

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
-from nemotron_client.errors import InvalidRequestError, InvalidResponseError
-from nemotron_client.messages import AssistantMessage, Message
+from nemotron_client.errors import ConfigurationError, InvalidRequestError, InvalidResponseError
+from nemotron_client.messages import (
+    AssistantMessage,
+    ChatCompletion,
+    Message,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
 from nemotron_client.options import ChatParameters, Prompt, TextBody, call_options, check
 from nemotron_client.timeouts import Timeout
 
@@ -119,13 +126,20 @@ def _post(config: Config, path: str, body: dict[str, object], options: Mapping[s
     if config.model is not None:
         body.setdefault("model", config.model)
     body.update(call.get("extra_body") or {})
+    try:
+        timeout = Timeout.of(call["timeout"], config.timeout) if "timeout" in call else config.timeout
+        retry = merge_retry(config.retry, call.get("max_retries"), call.get("retry"))
+    except ConfigurationError as error:
+        raise InvalidRequestError(
+            error.message, parameter="timeout" if "imeout" in error.message else "retry"
+        ) from None
     return Call(
         url=config.base_url + path,
         body=_encode(body),
         model=str(body["model"]) if "model" in body else None,
         expect="stream" if stream else "body",
-        timeout=Timeout.of(call["timeout"], config.timeout) if "timeout" in call else config.timeout,
-        retry=merge_retry(config.retry, call.get("max_retries"), call.get("retry")),
+        timeout=timeout,
+        retry=retry,
         headers=_headers(config, call.get("extra_headers"), "text/event-stream" if stream else "application/json"),
     )
 
@@ -164,10 +178,13 @@ def wire_messages(messages: object) -> list[dict[str, object]]:
 def _wire_message(message: object, place: str) -> dict[str, object]:
     if isinstance(message, AssistantMessage):
         return _wire_answer(message)
-    if isinstance(message, BaseModel):
+    if isinstance(message, SystemMessage | UserMessage | ToolMessage):
         message = message.model_dump(exclude_none=True)
     if not is_object(message):
-        msg = f"{place} is a {type(message).__name__}: give a dict or one of the message classes."
+        what = (
+            "its choices[0].message" if isinstance(message, ChatCompletion) else "a dict or one of the message classes"
+        )
+        msg = f"{place} is a {type(message).__name__}: give {what}."
         raise InvalidRequestError(msg, parameter=place)
     role = message.get("role")
     if role not in _ROLES:
@@ -195,8 +212,7 @@ def _wire_answer(message: AssistantMessage) -> dict[str, object]:
 
 def _encode(value: object) -> bytes:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        return text.encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:  # UnicodeEncodeError, of a lone surrogate, is a ValueError
         place, reason = _unencodable(value, "") or ("the request", str(error))
         msg = f"{place} can't be written as JSON: {reason}."
@@ -210,8 +226,12 @@ def _plain(value: object) -> object:
         return dict(value)
     if is_array(value):
         return list(value)
-    msg = f"a {type(value).__name__} has no form there"
+    msg = f"a value of type {type(value).__name__} has no form there"
     raise TypeError(msg)
+
+
+# Made once: json.dumps makes one for each call that sets anything.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
 
 
 def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] | None:
@@ -228,7 +248,7 @@ def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] |
         if found is not None:
             return found
     try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+        _ENCODER.encode(value).encode()
     except UnicodeEncodeError:
         return place, "it holds half of a surrogate pair"
     except (TypeError, ValueError) as error:
@@ -283,7 +303,9 @@ def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
     if not isinstance(data, dict) or not isinstance(key, str) or key not in data:
         return
     value = data[key]
-    if value is None or key not in _ESSENTIAL:
+    if key == "id" and isinstance(value, int):
+        data[key] = str(value)
+    elif value is None or key not in _ESSENTIAL:
         del data[key]
     elif key == "arguments" and isinstance(value, dict | list):
         data[key] = json.dumps(value, ensure_ascii=False)

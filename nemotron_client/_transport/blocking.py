@@ -19,6 +19,7 @@ from .http import (
     Load,
     Verify,
     allow_silence,
+    checked_proxy,
     make_client,
     pieces,
     read_headers,
@@ -134,7 +135,8 @@ class Blocking:
         self._given = http_client
         self._made: HTTPClient | None = None
         self._load = Load()
-        self._proxy, self._verify = proxy, tls_context(verify)
+        self.asking = Lock()  # held while the server is asked for its model's name
+        self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._lock = Lock()
         self._process = os.getpid()
         self._closed = False

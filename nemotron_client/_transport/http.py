@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 from nemotron_client.errors import ConfigurationError
 from nemotron_client.timeouts import sooner
@@ -124,10 +125,24 @@ Verify: TypeAlias = Trust | str
 
 # A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for
 # it).
-_MOST_CONNECTIONS, _MOST_IDLE = 1000, 100
+# The pool looks through all idle ones twice for each request, so these are as few as the HTTP library's own default.
+_MOST_CONNECTIONS, _MOST_IDLE = 1000, 20
 # Under the 5 s after which uvicorn, and with it vLLM and NIM, closes an idle connection, so that none is used while it
 # closes.
 _IDLE_SECONDS = 4.5
+
+
+def checked_proxy(proxy: object) -> str | None:
+    """Return the address of a proxy.
+
+    Raises:
+        ConfigurationError: It is none; nothing of it is shown, since it may hold a password.
+    """
+    if proxy is None:
+        return None
+    if isinstance(proxy, str) and urlsplit(proxy).scheme in {"http", "https", "socks5", "socks5h"}:
+        return proxy
+    raise ConfigurationError('proxy is no URL that can be used: give one such as "http://localhost:3128".')
 
 
 def make_client(proxy: str | None, verify: Trust) -> HTTPClient:

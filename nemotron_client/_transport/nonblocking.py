@@ -21,6 +21,7 @@ from .http import (
     Verify,
     allow_silence,
     async_pieces,
+    checked_proxy,
     make_async_client,
     preload,
     read_headers,
@@ -171,10 +172,18 @@ class Nonblocking:
         self._given = http_client
         self._made: AsyncHTTPClient | None = None
         self._load = Load()
-        self._proxy, self._verify = proxy, tls_context(verify)
+        self._asking: tuple[EventLoopToken, anyio.Lock] | None = None
+        self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._loop: EventLoopToken | None = None
         self._keeper: AsyncGenerator[None] | None = None
         self._closed = False
+
+    def asking(self) -> anyio.Lock:
+        """Return the lock that is held while the server is asked for its model's name; it belongs to the event loop."""
+        loop = current_token()
+        if self._asking is None or self._asking[0] != loop:
+            self._asking = loop, anyio.Lock()
+        return self._asking[1]
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out a flow to its result."""

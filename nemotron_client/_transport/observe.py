@@ -29,8 +29,10 @@ def observer(on_event: Callable[[HookEvent], object] | None) -> Callable[[HookEv
         on_event: The caller's hook. What it raises is logged: a hook must not cost anybody an answer.
 
     Raises:
-        ConfigurationError: The hook is a coroutine function, which nobody would await.
+        ConfigurationError: It can't be called, or is a coroutine function, which nobody would await.
     """
+    if on_event is not None and not callable(on_event):
+        raise ConfigurationError(f"on_event={on_event!r} can't be called: give a function of one event.")
     if iscoroutinefunction(on_event):
         msg = "on_event is an async function, but it is called from both clients without await: give a plain function."
         raise ConfigurationError(msg)

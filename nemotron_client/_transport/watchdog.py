@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from nemotron_client._engine.exchange import Request
 
-_LINGER = 5.0  # seconds that the thread stays for the next stream
+_LINGER = 5.0  # seconds between two looks at the most, and that the thread stays for the next stream
 # After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should
 # wait for it.
 _DRAIN = 0.25
@@ -95,16 +95,14 @@ class Watchdog:
     def _run(self) -> None:
         with self._condition:
             while True:
-                if self._guards:
-                    now = monotonic()
-                    self.wakes_at = inf  # whoever sets a deadline while this looks at others is to ask for another look
-                    self.wakes_at = self.check(now)
-                    self._condition.wait(None if self.wakes_at == inf else self.wakes_at - now)
-                else:
+                idle, now = not self._guards, monotonic()
+                self.wakes_at = inf  # whoever sets a deadline while this looks at others is to ask for another look
+                # It looks now and then, needed or not, so that a body whose limit is further away need not wake it.
+                self.wakes_at = min(self.check(now), now + _LINGER)
+                if not self._condition.wait(self.wakes_at - now) and idle and not self._guards:
+                    self._thread = None
                     self.wakes_at = inf
-                    if not self._condition.wait(_LINGER) and not self._guards:
-                        self._thread = None
-                        return
+                    return
 
 
 WATCHDOG = Watchdog()
@@ -194,5 +192,5 @@ class Guard:
         if self.fired:
             return Failure(self._patience.problem(now), f"over {self._patience.limit(now)}", self._sent, now)
         if error is None:
-            return Failure("read", "the stream was closed by the caller", self._sent, now)
+            return Failure("closed", "closed by the caller", self._sent, now)
         return to_failure(error, sent=self._sent, now=now, deadline=self._end_of_all, answering=True)

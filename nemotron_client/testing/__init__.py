@@ -1,4 +1,12 @@
-"""Test doubles for applications that use Nemotron: a real HTTP server, and what it can be told to answer."""
+"""Test an application that uses Nemotron: `MockServer`, a real HTTP server, and what it can be told to answer.
+
+from nemotron_client.testing import MockServer, error, text
+
+with MockServer() as server, Nemotron(base_url=server.base_url) as client:
+    server.reply(error(429, "slow down", headers={"retry-after": "1"}), text("Hello!"))
+    assert client.chat.completions.create(messages="Hi").text == "Hello!"
+    assert server.posts == 2
+"""
 
 from typing import TYPE_CHECKING
 
@@ -26,6 +34,9 @@ else:
 
             return MockServer
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)
 
 
 __all__ = [

@@ -5,12 +5,19 @@ import contextlib
 import sys
 import time
 
-from nemotron_client.testing.server import MockServer
-
 parser = argparse.ArgumentParser(prog="python -m nemotron_client.testing", description=__doc__)
 parser.add_argument("--port", type=int, default=0, help="default: a free one")
-with MockServer(port=parser.parse_args().port) as server, contextlib.suppress(KeyboardInterrupt):
-    sys.stdout.write(f"{server.base_url}\n")
+port = parser.parse_args().port
+try:
+    from nemotron_client.testing.server import MockServer
+
+    server = MockServer(port=port).start()
+except (ModuleNotFoundError, ValueError) as problem:
+    parser.exit(2, f"{problem}\n")
+except OSError as problem:  # in use, or not for this user
+    parser.exit(2, f"Port {port} can't be used: {problem}\n")
+with contextlib.closing(server), contextlib.suppress(KeyboardInterrupt):
+    sys.stdout.write(f"Serving {server.base_url} until Ctrl-C. Try: export NVIDIA_BASE_URL={server.base_url}\n")
     sys.stdout.flush()
     while True:
         time.sleep(3600)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeGuard
 
 from nemotron_client.testing.replies import (
     CREATED,
@@ -88,8 +88,11 @@ def _wrong_fields(fields: Mapping[str, Any], model: str, *, chat: bool) -> Itera
     messages = fields.get("messages")
     if chat and messages is None:
         yield _invalid("body.messages", "missing", "Field required", fields)
-    if chat and not isinstance(messages, list):
+    if chat and not _is_list(messages):
         yield _invalid("body.messages", "list_type", "Input should be a valid list", messages)
+    if chat and _is_list(messages):
+        yield from _wrong_messages(messages)
+    yield from _wrong_tools(fields.get("tools") or [], fields.get("tool_choice"))
     if not chat and not fields.get("prompt"):
         message = "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)"
         yield error(400, message, param="prompt")
@@ -97,6 +100,41 @@ def _wrong_fields(fields: Mapping[str, Any], model: str, *, chat: bool) -> Itera
         yield error(404, f"The model `{asked}` does not exist. Valid aliases: {model}.", param="model")
     if chat and not messages:
         yield error(400, "list index out of range")
+
+
+def _wrong_messages(messages: Sequence[object]) -> Iterator[Reply]:
+    for index, message in enumerate(messages):
+        where = f"body.messages.{index}"
+        if not _is_object(message):
+            yield _invalid(where, "dict_type", "Input should be a valid dictionary", message)
+        elif not isinstance(message.get("content"), str | list | None):
+            yield _invalid(f"{where}.content", "string_type", "Input should be a valid string", message["content"])
+        elif message.get("role") == "tool" and not message.get("tool_call_id"):
+            what = f"{where}.ChatCompletionToolMessageParam.tool_call_id"
+            yield _invalid(what, "missing", "Field required", message)
+
+
+def _wrong_tools(tools: object, choice: object) -> Iterator[Reply]:
+    if not _is_list(tools):
+        yield _invalid("body.tools", "list_type", "Input should be a valid list", tools)
+    for index, tool in enumerate(tools if _is_list(tools) else ()):
+        function = tool.get("function") if _is_object(tool) else None
+        if not _is_object(function):
+            yield _invalid(f"body.tools.{index}.function", "missing", "Field required", tool)
+        elif not isinstance(function.get("name"), str):
+            yield _invalid(f"body.tools.{index}.function.name", "missing", "Field required", function)
+    if _is_object(choice) and not _is_object(choice.get("function")):
+        usage = '{"type": "function", "function": {"name": "my_function"}}'
+        message = f"Value error, Expected field `function` in `tool_choice`. Correct usage: `{usage}`"
+        yield _invalid("body", "value_error", message, choice)
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list)
 
 
 def _invalid(where: str, kind: str, message: str, value: object, **more: object) -> Reply:
@@ -141,7 +179,7 @@ def _function(fields: Mapping[str, Any], asked: str) -> Mapping[str, Any] | None
     if choice == "none":
         return None
     if isinstance(choice, dict):
-        named: str = fields["tool_choice"]["function"]["name"]
+        named = fields["tool_choice"]["function"].get("name")
         return next((function for function in functions if function["name"] == named), None)
     for function in functions:
         parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", function["name"])

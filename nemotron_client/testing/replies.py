@@ -97,6 +97,15 @@ class Answer:
     finish_reason: str | None = None
     usage: Mapping[str, object] = field(default_factory=dict[str, object])
 
+    def __post_init__(self) -> None:
+        """Blame the line that wrote the script, not the request that it is sent for.
+
+        Raises:
+            TypeError: The text is none.
+        """
+        if not _is_text(self.text):
+            raise TypeError(f"The text of an answer is a str, not {self.text!r}.")
+
     def __call__(self, request: RecordedRequest) -> Reply:
         """Return the answer in the form that the request asks for."""
         fields = request.json
@@ -278,6 +287,10 @@ def prompt_tokens(fields: Mapping[str, Any]) -> int:
     """Count the words of a request's messages, or of its prompt."""
     messages: Sequence[Mapping[str, Any]] = fields.get("messages") or [{"content": fields.get("prompt")}]
     return sum(len(words(text_of(message.get("content")))) for message in messages)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _error_body(status: int, message: str, type: str | None, param: str | None) -> dict[str, object]:

@@ -13,10 +13,10 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from nemotron_client.testing.answers import COMPLETIONS, answer
-from nemotron_client.testing.replies import MODEL, RecordedRequest, Reply, Scripted
+from nemotron_client.testing.replies import MODEL, RecordedRequest, Reply, Scripted, error
 
 try:
     from uvicorn import Config
@@ -90,6 +90,14 @@ class MockServer:
         max_model_len: The window it tells of.
         chunk_delay: Seconds between the chunks of a stream, where a reply has no delay of its own.
         port: 0 takes a free one.
+
+    Attributes:
+        requests: Every request that has come, oldest first. A client that was given no `model` asks GET /v1/models
+            first; `posts` doesn't count that.
+        disconnects: How many clients have left in the middle of a response.
+
+    Raises:
+        ValueError: The port can't be one.
     """
 
     def __init__(
@@ -101,6 +109,8 @@ class MockServer:
         chunk_delay: float = 0.0,
         port: int = 0,
     ) -> None:
+        if not 0 <= port < 65_536:
+            raise ValueError(f"port={port}: a port is a number to 65535, and 0 takes a free one.")
         self.requests: list[RecordedRequest] = []
         self.disconnects = 0
         self._authorization = None if api_key is None else f"Bearer {api_key}"
@@ -110,10 +120,14 @@ class MockServer:
         self._port = port
         self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
         self._always: dict[str | None, Scripted] = {}
+        self._mistakes: list[Exception] = []  # of scripts
         self._left = threading.Condition()
         self._state = ServerState()
         self._stop = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<MockServer {self.base_url if self._port else 'not started'}>"
 
     def start(self) -> Self:
         """Listen, and serve in a thread until `close`; `with` does both."""
@@ -130,12 +144,20 @@ class MockServer:
         return self
 
     def close(self) -> None:
-        """Break off what is being sent, close every connection and end the thread; a second time does nothing."""
+        """Break off what is being sent, close every connection and end the thread; a second time does nothing.
+
+        Raises:
+            Exception: What a scripted function raised, so that the test fails that wrote it.
+        """
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
             self._loop.close()
             self._loop = None
+        if self._mistakes:
+            mistake = self._mistakes[0]
+            self._mistakes.clear()
+            raise mistake
 
     def __enter__(self) -> Self:
         return self.start()
@@ -165,15 +187,23 @@ class MockServer:
         return asyncio.run_coroutine_threadsafe(self._count_connections(), self._loop).result()
 
     def reply(self, *replies: Scripted, path: str | None = None) -> None:
-        """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given."""
-        self._queues[path].extend(replies)
+        """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given.
+
+        Raises:
+            TypeError: It is no reply, such as a bare str.
+        """
+        self._queues[path].extend(map(_checked, replies))
 
     def always(self, reply: Scripted | None, path: str | None = None) -> None:
-        """Give this reply whenever nothing is queued; None goes back to the answers that need no script."""
+        """Give this reply whenever nothing is queued; None goes back to the answers that need no script.
+
+        Raises:
+            TypeError: It is no reply, such as a bare str.
+        """
         if reply is None:
             self._always.pop(path, None)
         else:
-            self._always[path] = reply
+            self._always[path] = _checked(reply)
 
     def wait_for_disconnect(self, count: int = 1, timeout: float = 5.0) -> bool:
         """Wait until so many clients have left in the middle of a response; False if `timeout` seconds pass first."""
@@ -223,7 +253,15 @@ class MockServer:
             headers["authorization"] = _Secret(headers["authorization"])
         request = RecordedRequest(method=scope["method"], path=scope["path"], headers=headers, body=bytes(body))
         self.requests.append(request)
-        stayed = await self._send(self._chosen(request), request, send, scope["state"]["connection"])
+        connection: _Connection = scope["state"]["connection"]
+        try:
+            stayed = await self._send(self._chosen(request), request, send, connection)
+        except Exception as mistake:  # of a script: its test shall fail, and no client try again what can't go well
+            self._mistakes.append(mistake)
+            if connection.cycle.response_started:
+                raise  # uvicorn logs it and closes the connection
+            told = f"The reply that the test scripted for this request failed: {mistake!r}"
+            stayed = await self._send(error(500, told, headers={"x-should-retry": "false"}), request, send, connection)
         if not stayed and not self._stop.is_set():
             with self._left:
                 self.disconnects += 1
@@ -238,7 +276,7 @@ class MockServer:
         scripted = queued or next((self._always[path] for path in paths if path in self._always), None)
         if scripted is None:
             return answer(request, model=self._model, max_model_len=self._max_model_len)
-        return scripted if isinstance(scripted, Reply) else scripted(request)
+        return scripted if isinstance(scripted, Reply) else _made(scripted(request))
 
     async def _send(self, reply: Reply, request: RecordedRequest, send: _Send, connection: _Connection) -> bool:
         """Send the reply; return whether the client stayed until it had ended."""
@@ -263,3 +301,19 @@ class MockServer:
             return False
         await connection.cut(reset=reply.end == "reset")
         return True
+
+
+def _is_scripted(value: object) -> TypeGuard[Scripted]:
+    return isinstance(value, Reply) or callable(value)
+
+
+def _checked(reply: object) -> Scripted:
+    if _is_scripted(reply):
+        return reply
+    raise TypeError(f"{reply!r} is no reply: give text(...), tool_calls(...), error(...), a Reply, or a function.")
+
+
+def _made(reply: object) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    raise TypeError(f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example.")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import anyio
 import httpx
@@ -152,7 +152,7 @@ class TestInProcess:
         with anyio.fail_after(5):
             async with client.stream() as stream, anyio.create_task_group() as others:
                 others.start_soon(close)
-                with pytest.raises(StreamInterruptedError, match="closed by the caller"):
+                with pytest.raises(StreamInterruptedError, match="This stream is closed"):
                     await stream.until_done()
         assert stream.snapshot.text == "Once"
 
@@ -309,3 +309,33 @@ class TestHTTP2:
         async with client.stream(timeout=Timeout(first_event=0.1, idle=0.1)) as stream:
             with pytest.raises(StreamTimeoutError):
                 await stream.until_done()
+
+
+@pytest.mark.parametrize("wrong", ["x", 5])
+def test_what_is_no_http_client_is_told_at_once(wrong: object) -> None:
+    given: Any = wrong
+    for kind in (Nemotron, AsyncNemotron):
+        with pytest.raises(ConfigurationError, match=f"http_client is of type {type(wrong).__name__}"):
+            kind(base_url="http://localhost:8000/v1", http_client=given)
+
+
+def test_a_client_of_the_other_kind_is_told_at_once() -> None:
+    blocking: Any = httpx2.Client
+    nonblocking: Any = httpx2.AsyncClient
+    with pytest.raises(ConfigurationError, match=r"http_client is of type AsyncClient: give an httpx2\.Client"):
+        Nemotron(base_url="http://localhost:8000/v1", http_client=nonblocking())
+    with blocking() as given, pytest.raises(ConfigurationError, match=r"give an httpx2\.AsyncClient"):
+        AsyncNemotron(base_url="http://localhost:8000/v1", http_client=given)
+
+
+def test_a_hook_that_cannot_be_called_is_told_at_once() -> None:
+    hook: Any = 5
+    with pytest.raises(ConfigurationError, match="on_event=5 can't be called"):
+        Nemotron(base_url="http://localhost:8000/v1", on_event=hook)
+
+
+def test_a_proxy_that_is_no_url_is_told_at_once() -> None:
+    proxy: Any
+    for proxy in ("localhost:3128", 5):
+        with pytest.raises(ConfigurationError, match="proxy is no URL"):
+            Nemotron(base_url="http://localhost:8000/v1", proxy=proxy)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from anyio import create_task_group
 
 from nemotron_client import (
     APIConnectionError,
@@ -248,6 +249,13 @@ class TestServed:
         await Either(client.inner.with_options(timeout=5)).complete()
         assert paths(server) == ["/v1/models", *["/v1/chat/completions"] * 2, "/v1/completions"]
         assert all(request.json["model"] == "my-nemotron" for request in server.requests[1:])
+
+    async def test_it_is_asked_once_by_many_at_once(self, client: Either, server: MockServer) -> None:
+        async with create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(client.create)
+        assert paths(server).count("/v1/models") == 1
+        assert server.posts == 20
 
     async def test_it_is_asked_for_a_stream_too(self, client: Either, server: MockServer) -> None:
         async with client.stream() as stream:

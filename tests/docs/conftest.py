@@ -1,5 +1,6 @@
 """Whatever address a snippet talks to, the mock server answers; one that a snippet starts answers for itself."""
 
+import ssl
 from collections.abc import Iterator
 
 import httpx2
@@ -13,6 +14,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockServer]:
     with MockServer() as server:
         monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
         monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-made-up")
+        no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+        def without_them(**_: object) -> ssl.SSLContext:
+            return no_certificates
+
+        # A page names the certificates of a company that isn't here.
+        monkeypatch.setattr(ssl, "create_default_context", without_them)
         port = httpx2.URL(server.base_url).port
         send, send_async = httpx2.HTTPTransport.handle_request, httpx2.AsyncHTTPTransport.handle_async_request
 

@@ -7,7 +7,11 @@ which readers don't see, prepares it: it has `server`, `testing` and the page's 
 
 import asyncio
 import logging
+import os
 import re
+import subprocess
+import sys
+from codeop import compile_command
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from doctest import ELLIPSIS, OutputChecker
@@ -17,7 +21,7 @@ import anyio
 import pytest
 
 import nemotron_client
-from nemotron_client import testing
+from nemotron_client import APIError, Nemotron, Timeout, testing
 from nemotron_client.testing import MockServer
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +54,17 @@ def blocks(page: Path) -> Iterator[Block]:
         if found["kind"] == "diff":
             code = "".join(line[1:] or "\n" for line in code.splitlines(keepends=True) if not line.startswith("-"))
         yield Block(found["before"] or "", code, found["printed"], text.count("\n", 0, found.start("code")))
+
+
+def statements(code: str) -> Iterator[str]:
+    """Split a block as the interactive interpreter does, which ends a `with` or a `def` at an empty line only."""
+    typed: list[str] = []
+    for line in [*code.splitlines(), ""]:
+        typed.append(line)
+        if compile_command("\n".join(typed), symbol="single"):
+            yield "\n".join(typed)
+            typed.clear()
+    assert not typed, f"not finished: {typed}"
 
 
 def name_of(page: Path) -> str:
@@ -100,6 +115,47 @@ def test_each_snippet_of_a_page_runs_and_prints_what_the_page_says(
             same = OutputChecker().check_output(block.printed.strip(), printed.strip(), ELLIPSIS)
             assert same, f"{page.name}:{block.line + 1} printed:\n{printed}"
     names.clear()
+
+
+def test_the_quickstart_can_be_typed_into_the_interactive_interpreter() -> None:
+    for block in blocks(ROOT / "docs/quickstart.md"):
+        assert list(statements(block.code))
+
+
+def test_a_block_that_python_takes_and_the_interactive_interpreter_does_not_would_be_found() -> None:
+    code = "with x:\n    y()\nz()\n"
+    compile(code, "page", "exec")
+    with pytest.raises(SyntaxError):
+        list(statements(code))
+
+
+TESTING = ROOT / "docs/how-to/test-your-application.md"
+FAILURES = re.findall(r"^\| [^|]+ \| `(\w+\(.+)` \| `(\w+Error)` \|$", TESTING.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("reply", "error"), FAILURES)
+def test_each_failure_on_the_page_about_testing_raises_what_the_table_says(reply: str, error: str) -> None:
+    impatient = Timeout(first_event=0.2, idle=0.1)
+    with MockServer() as server, Nemotron(base_url=server.base_url, max_retries=0, timeout=impatient) as client:
+        server.reply(eval(reply, dict(vars(testing))))  # noqa: S307 - our own page
+        with pytest.raises(APIError) as met, client.chat.completions.stream(messages="Hello") as stream:
+            stream.get_final_text()
+    assert type(met.value).__name__ == error
+
+
+def test_the_table_of_failures_is_read() -> None:
+    assert len(FAILURES) == 12
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
+    file = tmp_path / "test_summaries.py"
+    application, its_tests, *_ = blocks(TESTING)
+    file.write_text(application.code + its_tests.code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
+    done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

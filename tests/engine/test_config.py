@@ -1,7 +1,9 @@
 """Where a client talks to and with what: argument, environment, default; and what may become of a key."""
 
+import re
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -256,3 +258,36 @@ def test_max_retries_0_is_never_to_send_twice() -> None:
 def test_max_retries_beside_a_policy_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="not both"):
         merge_retry(RetryPolicy(), 0, RetryPolicy())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"base_url": 5}, "base_url=5 is of type int: give a string."),
+        ({"model": 5}, "model=5 is of type int: give a string."),
+        ({"max_retries": 2.5}, "max_retries=2.5 is of type float: give a whole number."),
+        ({"max_retries": True}, "max_retries=True is of type bool: give a whole number."),
+        ({"retry": 3}, "retry=3 is of type int: give a RetryPolicy; for a number use max_retries."),
+    ],
+)
+def test_a_setting_of_another_type_is_told_at_once(given: dict[str, object], words: str) -> None:
+    settings: dict[str, Any] = {"base_url": "http://localhost:8000/v1", **given}
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        resolve({}, **settings)
+
+
+def test_a_key_of_another_type_is_told_without_showing_it() -> None:
+    key: Any = b"nvapi-secret"
+    with pytest.raises(ConfigurationError, match=re.escape("api_key=... is of type bytes: give a string.")):
+        hidden({}, key, None)
+    headers: Any = [("a", "b")]
+    with pytest.raises(
+        ConfigurationError, match=re.escape("headers=... is of type list: give a mapping of names to strings")
+    ):
+        hidden({}, None, headers)
+
+
+def test_turning_retries_on_again_turns_on_the_waiting_out_of_429s() -> None:
+    off = merge_retry(RetryPolicy(), 0, None)
+    assert (off.max_retries, off.rate_limit_wait) == (0, 0.0)
+    assert merge_retry(off, 3, None) == RetryPolicy(max_retries=3)

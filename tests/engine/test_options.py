@@ -236,3 +236,8 @@ def test_help_and_signature_list_every_option(
     assert all(shown[name].kind is inspect.Parameter.KEYWORD_ONLY for name in options.__annotations__)
     text = pydoc.plain(pydoc.render_doc(method))
     assert [name for name in options.__annotations__ if f" {name}:" not in text] == []
+
+
+def test_stream_is_no_option_of_what_always_streams() -> None:
+    with pytest.raises(InvalidRequestError, match="leave stream out"):
+        check({"stream": True}, ChatParameters)

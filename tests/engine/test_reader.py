@@ -252,6 +252,9 @@ TOO_MUCH = b"x" * (MAX_EVENT_BYTES + 1)
             "in the stream: on fire.",
             id="a-problem",
         ),
+        pytest.param(
+            event({"detail": [{"loc": ["body", "n"], "msg": "on fire"}]}), "body.n: on fire.", id="FastAPI's-problems"
+        ),
         pytest.param(b"event: error\ndata: on fire\n\n", "in the stream: on fire.", id="an-error-event-with-text"),
         pytest.param(
             b'event: error\ndata: {"message": "on fire"}\n\n', "in the stream: on fire.", id="an-error-event-with-JSON"
@@ -457,3 +460,9 @@ def test_no_error_shows_a_key_that_the_server_repeats(body: bytes) -> None:
     assert error is not None
     assert KEY not in f"{error!s}{error!r}{error.__dict__!r}"
     assert "***" in str(error.body)
+
+
+def test_a_ping_is_neither_a_chunk_nor_content() -> None:
+    reader = chat_chunks(SECRETS)
+    assert reader.feed(b'event: ping\ndata: {"time": 1}\n\n') == []
+    assert (reader.progress, reader.ended) == (0, False)

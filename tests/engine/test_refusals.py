@@ -191,6 +191,7 @@ def test_the_body_is_kept_parsed_or_as_text() -> None:
         pytest.param(b'{"detail": "x"}', True, id="only-a-detail"),
         pytest.param(b'{"choices": [], "error": null}', False, id="an-answer-with-a-null-error"),
         pytest.param(b'{"choices": [], "message": "x"}', False, id="an-answer-with-a-message"),
+        pytest.param(b'{"detail": [{"msg": "x"}]}', True, id="FastAPI's-problems"),
         pytest.param(b'{"message": {"content": "x"}}', False, id="a-message-that-is-no-text"),
         pytest.param(b"{}", False, id="an-empty-object"),
         pytest.param(b"[]", False, id="a-list"),

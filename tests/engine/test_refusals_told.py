@@ -1,13 +1,14 @@
 """What the caller is told beside the server's words: what to do, how long to wait, which id to quote; and no key."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client import errors
-from nemotron_client._engine import refusals
+from nemotron_client._engine import failures, refusals
 from nemotron_client._engine.exchange import Problem, Request
 from nemotron_client.config import Secret
 from tests.engine.driving import HOSTED, KEY, REQUEST, failure, refuse, reply
@@ -43,7 +44,7 @@ from tests.engine.driving import HOSTED, KEY, REQUEST, failure, refuse, reply
         pytest.param(400, b'{"message":"Unsupported parameter(s): x"}', True, "leave it out", id="unsupported"),
         pytest.param(500, b'{"detail":"System role not supported"}', True, "no message of that role", id="role"),
         pytest.param(401, b"", True, "NVIDIA_API_KEY", id="401-hosted"),
-        pytest.param(401, b"", False, "This server wants a key", id="401-of-an-own-server"),
+        pytest.param(401, b"", False, "The key that was sent was refused", id="401-of-an-own-server"),
         pytest.param(402, b"", True, "credits", id="402"),
         pytest.param(403, b"", True, "wrong kind or scope", id="403"),
         pytest.param(410, b"", True, "models.list()", id="410"),
@@ -316,7 +317,7 @@ PROBLEMS: Mapping[Problem, tuple[str, bool, bool]] = {
 def test_a_failure_says_which_and_what_to_check(problem: Problem) -> None:
     words, may_pass, timed_out = PROBLEMS[problem]
     request = Request("POST", "http://localhost:8000/v1/chat/completions?a=b", REQUEST.headers)
-    error = refusals.connection_failure(request, failure(problem, f"words of the library, {KEY}", sent=1.0, now=3.5))
+    error = failures.connection_failure(request, failure(problem, f"words of the library, {KEY}", sent=1.0, now=3.5))
     assert type(error) is (errors.APITimeoutError if timed_out else errors.APIConnectionError)
     assert str(error).startswith("POST http://localhost:8000/v1/chat/completions: ")
     assert f"{words} (words of the library, ***)." in str(error)
@@ -325,4 +326,22 @@ def test_a_failure_says_which_and_what_to_check(problem: Problem) -> None:
 
 
 def test_a_failure_of_which_nothing_more_is_known_says_no_more() -> None:
-    assert refusals.connection_failure(REQUEST, failure("reset")).args[0].endswith("closed before an answer came.")
+    assert failures.connection_failure(REQUEST, failure("reset")).args[0].endswith("closed before an answer came.")
+
+
+def test_a_server_that_wants_a_key_when_none_was_sent_says_where_the_one_of_the_environment_goes() -> None:
+    request = replace(REQUEST, headers={})
+    error = refusals.status_failure(request, reply(401, {"error": "Unauthorized"}), hosted=False)
+    assert "none was sent" in (error.hint or "")
+    assert "NVIDIA_API_KEY goes only to" in (error.hint or "")
+
+
+def test_tls_with_a_server_that_talks_none_is_told() -> None:
+    error = failures.connection_failure(REQUEST, failure("tls", "[SSL: WRONG_VERSION_NUMBER] wrong version number"))
+    assert "seems to speak plain http" in (error.hint or "")
+
+
+def test_an_answer_that_was_closed_while_it_was_read_is_told() -> None:
+    error = failures.connection_failure(REQUEST, failure("closed"))
+    assert "was closed while it was being read" in str(error)
+    assert not error.may_pass

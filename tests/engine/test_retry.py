@@ -263,7 +263,7 @@ def test_while_the_brake_is_off_nothing_waits_but_for_its_own_reasons() -> None:
 def test_one_refusal_holds_every_request_back_and_then_spaces_them() -> None:
     brake = Brake()
     limited(brake, sent=10.0, delay=2.0)
-    slots = [10.0 + brake.reserve(10.0) for _ in range(4)]
+    slots = [10.0 + (brake.reserve(10.0) or 0.0) for _ in range(4)]
     assert close(slots, [12.0, 12.05, 12.1, 12.15])
     assert brake.reserve(20.0) == 0.0
 
@@ -283,8 +283,10 @@ def test_refusals_of_requests_already_on_their_way_do_not_widen_the_spacing() ->
 
 def gap(brake: Brake, now: float = 1000.0) -> float:
     """Measure the spacing, which takes two slots."""
-    first = brake.reserve(now)
-    return brake.reserve(now) - first
+    first, second = brake.reserve(now), brake.reserve(now)
+    assert first is not None
+    assert second is not None
+    return second - first
 
 
 def test_each_refusal_after_that_doubles_the_spacing_up_to_a_limit() -> None:
@@ -381,3 +383,19 @@ def test_without_patience_for_limits_each_task_is_told_at_once() -> None:
 def test_after_a_429_the_longer_of_a_strategys_wait_and_the_servers_counts(asked: float, delay: float | None) -> None:
     rule = retries(RetryPolicy(rate_limit_wait=10, wait=wait_fixed(8)))
     assert rule.delay(refused(429, retry_after=asked), attempt=1, now=0.0) == delay
+
+
+def test_a_slot_that_comes_too_late_is_left_to_others() -> None:
+    brake = Brake()
+    limited(brake, sent=0.0, delay=5.0)
+    assert brake.reserve(0.0, within=4.9) is None
+    assert brake.reserve(0.0, within=5.0) == 5.0
+
+
+def test_others_may_put_off_a_retry_for_as_long_as_its_purse_and_its_deadline_allow() -> None:
+    rule = retries(RetryPolicy(rate_limit_wait=10), deadline=25.0)
+    assert rule.delay(refused(429), attempt=1, now=10.0) is not None
+    assert rule.longest_wait(refused(429), 12.0) == 8.0
+    assert rule.longest_wait(refused(429), 19.0) == 1.0
+    assert rule.longest_wait(refused(503), 19.0) == 6.0
+    assert retries().longest_wait(refused(503), 19.0) == inf

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from nemotron_client import RetryPolicy, Timeout
 from nemotron_client._engine import wire
 from nemotron_client.config import MODEL, Secret, resolve
-from nemotron_client.errors import ConfigurationError, InvalidRequestError
+from nemotron_client.errors import InvalidRequestError
 from nemotron_client.messages import (
     AssistantMessage,
     UserMessage,
@@ -198,19 +198,26 @@ class Point(BaseModel):
     [
         pytest.param(float("nan"), "extra.a[1]", "Out of range float", id="NaN"),
         pytest.param(float("inf"), "extra.a[1]", "Out of range float", id="infinity"),
-        pytest.param(b"x", "extra.a[1]", "a bytes has no form there", id="bytes"),
-        pytest.param(bytearray(b"x"), "extra.a[1]", "a bytearray has no form there", id="bytearray"),
-        pytest.param({1}, "extra.a[1]", "a set has no form there", id="set"),
-        pytest.param(object(), "extra.a[1]", "a object has no form there", id="object"),
-        pytest.param(datetime.now(UTC), "extra.a[1]", "a datetime has no form there", id="datetime"),
-        pytest.param(Point, "extra.a[1]", "a ModelMetaclass has no form there", id="class"),
+        pytest.param(b"x", "extra.a[1]", "a value of type bytes has no form there", id="bytes"),
+        pytest.param(bytearray(b"x"), "extra.a[1]", "a value of type bytearray has no form there", id="bytearray"),
+        pytest.param({1}, "extra.a[1]", "a value of type set has no form there", id="set"),
+        pytest.param(object(), "extra.a[1]", "a value of type object has no form there", id="object"),
+        pytest.param(datetime.now(UTC), "extra.a[1]", "a value of type datetime has no form there", id="datetime"),
+        pytest.param(Point, "extra.a[1]", "a value of type ModelMetaclass has no form there", id="class"),
         pytest.param("x\ud800", "extra.a[1]", "half of a surrogate pair", id="lone-surrogate"),
         pytest.param({"\udfff": 1}, "extra.a[1]", "half of a surrogate pair", id="lone-surrogate-as-a-key"),
         pytest.param({(1, 2): 3}, "extra.a[1]", "keys must be str", id="key"),
         pytest.param(CYCLE, "extra", "nested without end", id="cycle"),
         pytest.param(DEEP, "extra", "nested without end", id="too-deep"),
-        pytest.param((1, {"x": deque([0, {2}])}), "extra.a[1][1].x[1]", "a set has no form there", id="far-inside"),
-        pytest.param(MappingProxyType({"x": b""}), "extra.a[1].x", "a bytes has no form there", id="inside-a-mapping"),
+        pytest.param(
+            (1, {"x": deque([0, {2}])}), "extra.a[1][1].x[1]", "a value of type set has no form there", id="far-inside"
+        ),
+        pytest.param(
+            MappingProxyType({"x": b""}),
+            "extra.a[1].x",
+            "a value of type bytes has no form there",
+            id="inside-a-mapping",
+        ),
         pytest.param(Point(x=object()), "extra.a[1]", "Unable to serialize", id="inside-a-model"),
     ],
 )
@@ -283,7 +290,8 @@ def test_any_json_comes_out_as_it_went_in(extra: dict[str, object], tool: dict[s
 
 
 def test_impossible_limits_are_told_before_anything_is_sent() -> None:
-    with pytest.raises(ConfigurationError, match=r"Timeout\(total=0"):
+    with pytest.raises(InvalidRequestError, match=r"Timeout\(total=0") as timeout:
         chat({"timeout": 0})
-    with pytest.raises(ConfigurationError, match="not both"):
+    with pytest.raises(InvalidRequestError, match="not both") as retry:
         chat({"max_retries": 1, "retry": RetryPolicy()})
+    assert (timeout.value.parameter, retry.value.parameter) == ("timeout", "retry")

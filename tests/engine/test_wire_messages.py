@@ -148,7 +148,10 @@ def test_messages_of_every_shape_are_sent(messages: object, as_sent: object) -> 
             id="content-of-the-assistant",
         ),
         pytest.param(
-            [ChatCompletion()], "messages[0].role", "has role None", id="a-whole-completion-in-place-of-its-message"
+            [ChatCompletion()],
+            "messages[0]",
+            "give its choices[0].message",
+            id="a-whole-completion-in-place-of-its-message",
         ),
     ],
 )

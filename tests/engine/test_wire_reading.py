@@ -91,7 +91,7 @@ def test_reasoning_has_two_names(name: str) -> None:
         ({"id": None, "type": None, "function": {"name": "f", "arguments": None}}, ("", "f", "")),
         ({"function": {"name": "f", "arguments": {"city": "K\u00f6ln"}}}, ("", "f", '{"city": "K\u00f6ln"}')),
         ({"function": {"name": "f", "arguments": [1]}}, ("", "f", "[1]")),
-        ({"id": 5, "function": {"name": "f"}}, ("", "f", "")),
+        ({"id": 5, "function": {"name": "f"}}, ("5", "f", "")),
         ({"id": "a", "function": None}, ("a", "", "")),
     ],
     ids=["as-it-should-be", "nulls", "arguments-as-an-object", "arguments-as-a-list", "missing", "no-function"],

@@ -4,7 +4,7 @@ import gc
 import importlib
 import itertools
 import json
-import logging
+import re
 import runpy
 import select
 import socket
@@ -172,18 +172,62 @@ def test_open_connections_are_right_at_once_after_a_client_opened_or_closed_one(
         assert server.open_connections == 0
 
 
-def test_as_a_program_it_prints_its_url_and_serves_until_ctrl_c(
+def test_it_shows_where_it_is(server: MockServer) -> None:
+    assert repr(server) == f"<MockServer {server.base_url}>"
+    assert repr(MockServer()) == "<MockServer not started>"
+
+
+def run_as_a_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["testing", *arguments])
+    monkeypatch.delitem(sys.modules, "nemotron_client.testing.__main__", raising=False)
+    runpy.run_module("nemotron_client.testing", run_name="__main__")
+
+
+def test_as_a_program_it_tells_how_to_use_it_and_serves_until_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], http: httpx2.Client
 ) -> None:
     def ctrl_c(_: float) -> None:
-        assert http.get(f"{capsys.readouterr().out.strip()}/models").status_code == 200
+        told = re.fullmatch(
+            r"Serving (\S+) until Ctrl-C\. Try: export NVIDIA_BASE_URL=(\S+)\n", capsys.readouterr().out
+        )
+        assert told
+        assert told[1] == told[2]
+        assert http.get(f"{told[1]}/models").status_code == 200
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["testing", "--port", "0"])
     monkeypatch.setattr(time, "sleep", ctrl_c)
     threads = threading.active_count()
-    runpy.run_module("nemotron_client.testing", run_name="__main__")
+    run_as_a_program(monkeypatch, "--port", "0")
     assert threading.active_count() == threads
+
+
+def test_as_a_program_it_says_in_one_line_that_a_port_cant_be_used(
+    server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = str(address(server)[1])
+    for port, why in ((taken, rf"Port {taken} can't be used: .* in use"), ("99999", "port=99999: a port is a number")):
+        with pytest.raises(SystemExit) as left:
+            run_as_a_program(monkeypatch, "--port", port)
+        assert left.value.code == 2
+        assert re.fullmatch(rf"{why}.*\n", capsys.readouterr().err)
+
+
+def test_as_a_program_without_its_extra_it_names_that_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "nemotron_client.testing.server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit) as left:
+        run_as_a_program(monkeypatch)
+    assert left.value.code == 2
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"MockServer needs uvicorn.*pip install 'nemotron-client\[testing\]'\n", told)
+
+
+def test_dir_shows_every_name_though_the_server_is_imported_when_it_is_asked_for() -> None:
+    testing = importlib.import_module("nemotron_client.testing")
+    assert dir(testing) == sorted(testing.__all__)
+    assert "MockServer" in dir(testing)
 
 
 def test_only_the_server_needs_uvicorn_whose_absence_is_an_error_that_names_the_extra(
@@ -284,17 +328,71 @@ def test_a_function_of_the_request_is_a_reply_too(server: MockServer, chat: Chat
     assert said(chat()) == "python-httpx2"
 
 
-def test_a_function_that_fails_is_told_in_the_log_and_the_client_gets_a_500(
-    server: MockServer, chat: Chat, caplog: pytest.LogCaptureFixture
+# --- Scripts that are wrong ---
+
+
+def post(http: httpx2.Client, server: MockServer) -> httpx2.Response:
+    return http.post(f"{server.base_url}/completions", json={"prompt": "Hello"})
+
+
+def test_a_function_that_fails_fails_the_test_and_the_client_gets_a_500_that_it_wont_try_again(
+    http: httpx2.Client,
 ) -> None:
     def broken(request: RecordedRequest) -> Reply:
         raise LookupError(request.path)
 
-    server.reply(broken)
-    with caplog.at_level(logging.ERROR):
-        assert chat().status_code == 500
+    server = MockServer().start()
+    server.reply(broken, broken)
+    for _ in range(2):
+        response = post(http, server)
+        assert (response.status_code, response.headers["x-should-retry"]) == (500, "false")
+        assert "LookupError('/v1/completions')" in response.json()["error"]["message"]
+    with pytest.raises(LookupError, match="/v1/completions"):
+        server.close()
+    server.close()  # it has been told
+
+
+def test_leaving_the_block_tells_of_a_function_that_returned_no_reply(http: httpx2.Client) -> None:
+    def forgot(_: RecordedRequest) -> Any:  # noqa: ANN401 - what no checker lets pass
+        return text("x")
+
+    def serve() -> None:
+        with MockServer() as server:
+            server.always(forgot)
+            assert post(http, server).status_code == 500
+
+    with pytest.raises(TypeError, match=r"returned Answer\(text='x'.*, not a Reply"):
+        serve()
+
+
+def test_chunks_that_fail_after_the_headers_cut_the_answer_and_fail_the_test(
+    http: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"data: {}\n\n"
+        raise LookupError("of a chunk")
+
+    server = MockServer().start()
+    server.reply(Reply(chunks=chunks()))
+    with pytest.raises(httpx2.RemoteProtocolError):
+        post(http, server)
+    with pytest.raises(LookupError, match="of a chunk"):
+        server.close()
     assert [record.name for record in caplog.records] == ["nemotron_client.testing"]
-    assert "LookupError: /v1/chat/completions" in caplog.text
+
+
+def test_what_is_no_reply_is_refused_where_it_is_scripted(server: MockServer) -> None:
+    wrong: Any = "Hello"
+    with pytest.raises(TypeError, match=r"'Hello' is no reply: give text\(\.\.\.\)"):
+        server.reply(wrong)
+    with pytest.raises(TypeError, match="'Hello' is no reply"):
+        server.always(wrong)
+
+
+def test_what_is_no_text_is_refused_where_it_is_scripted() -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match="The text of an answer is a str, not 5"):
+        text(wrong)
 
 
 # --- Raw replies and how they end ---
@@ -613,6 +711,14 @@ def test_an_error_inside_a_stream_comes_with_200_and_done(server: MockServer, ch
         ("chat/completions", b'{"a": 1}', "application/json", 400, "'loc': 'body.messages', 'msg': 'Field required'"),
         ("chat/completions", b'{"messages": "hi"}', "application/json", 400, "'msg': 'Input should be a valid list'"),
         ("chat/completions", b'{"messages": []}', "application/json", 400, "list index out of range"),
+        ("chat/completions", b'{"messages": ["hi"]}', "application/json", 400, "'loc': 'body.messages.0', "),
+        ("chat/completions", b'{"messages": [{"content": 5}]}', "application/json", 400, "body.messages.0.content"),
+        ("chat/completions", b'{"messages": [{"role": "tool"}]}', "application/json", 400, "Param.tool_call_id"),
+        ("chat/completions", b'{"messages": [{}], "tools": 5}', "application/json", 400, "'loc': 'body.tools'"),
+        ("chat/completions", b'{"messages": [{}], "tools": [5]}', "application/json", 400, "body.tools.0.function'"),
+        ("chat/completions", b'{"messages": [{}], "tools": [{"name": "f"}]}', "application/json", 400, "0.function'"),
+        ("completions", b'{"prompt": "x", "tools": [{"function": {}}]}', "application/json", 400, "function.name'"),
+        ("completions", b'{"prompt": "x", "tool_choice": {}}', "application/json", 400, "Expected field `function`"),
         ("completions", b'{"prompt": ""}', "application/json", 400, "Either prompt or prompt_embeds must be provided"),
         (
             "completions",
