@@ -89,7 +89,7 @@ class AsyncNemotron:
             ConfigurationError: Something is missing or can't be.
         """
         environment, api_key, headers = hidden(os.environ, api_key, headers)
-        if http_client is not None and not (hasattr(http_client, "stream") and hasattr(http_client, "aclose")):
+        if http_client is not None and not (hasattr(http_client, "send") and hasattr(http_client, "aclose")):
             msg = (
                 f"http_client is of type {type(http_client).__name__}: give an httpx2.AsyncClient or httpx.AsyncClient."
             )

@@ -88,7 +88,7 @@ class Nemotron:
             ConfigurationError: Something is missing or can't be.
         """
         environment, api_key, headers = hidden(os.environ, api_key, headers)
-        if http_client is not None and not (hasattr(http_client, "stream") and hasattr(http_client, "close")):
+        if http_client is not None and not (hasattr(http_client, "send") and hasattr(http_client, "close")):
             msg = f"http_client is of type {type(http_client).__name__}: give an httpx2.Client or httpx.Client."
             raise ConfigurationError(msg)
         if http_client is not None and (proxy is not None or verify is not True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from threading import Lock
 from time import monotonic, sleep
 from typing import TypeVar
@@ -19,11 +18,12 @@ from .http import (
     Load,
     Verify,
     allow_silence,
+    built,
+    built_directly,
     checked_proxy,
     make_client,
     pieces,
     read_headers,
-    step_limits,
     tls_context,
 )
 from .watchdog import Guard
@@ -34,24 +34,21 @@ T = TypeVar("T")
 class Body:
     """The open body of an answer."""
 
-    def __init__(
-        self, response: HTTPResponse, exits: ExitStack, request: Request, sent: float, *, owner: object
-    ) -> None:
+    def __init__(self, response: HTTPResponse, request: Request, sent: float, *, driver: Blocking) -> None:
         """Take over what was opened.
 
         Args:
             response: Whose body it is.
-            exits: What gives the connection back.
             request: What was asked.
             sent: When, in seconds of ``time.monotonic``.
-            owner: What closes the connections when it is collected, so that it must not be before the body is.
+            driver: Who sent it; it closes its connections when it is collected, which must not be before the body is.
         """
-        self._owner = owner
+        self._driver = driver
         self._response = response
-        self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
         self._pieces = pieces(response)
         self._reading = False
+        self._given_back = False
         self.closed = False
 
     def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
@@ -117,8 +114,12 @@ class Body:
             self._response.close()
 
     def _give_back(self) -> None:
+        if self._given_back:
+            return
+        self._given_back = True
         self._guard.release()
-        self._exits.close()
+        self._driver.left()
+        self._response.close()
 
 
 class Blocking:
@@ -154,6 +155,11 @@ class Blocking:
             for body in opened:  # something was raised since: by a warning that the caller made an error, by Ctrl-C
                 body.close()
 
+    def left(self) -> None:
+        """Take note that a request is over."""
+        if self._given is None:
+            self._load.leave()
+
     def __del__(self) -> None:
         """Close quietly what nobody closed."""
         self.close()
@@ -185,29 +191,20 @@ class Blocking:
         sent = monotonic()
         if request.deadline is not None and sent >= request.deadline:
             return Failure("total", "the time was up before it was sent", sent, sent)
-        exits = ExitStack()
         if self._given is None:
-            exits.enter_context(self._load)
+            self._load.enter()
         try:
-            response = exits.enter_context(
-                http.stream(
-                    request.method,
-                    request.url,
-                    content=request.body,
-                    headers=request.headers,
-                    follow_redirects=False,
-                    timeout=step_limits(request, sent),
-                )
-            )
+            prepared = built_directly(request, sent) if self._given is None else built(http, request, sent)
+            response = http.send(prepared, stream=True, follow_redirects=False)
         except BaseException as error:  # Ctrl-C too
-            exits.close()
+            self.left()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:
                 raise
             return failure
         headers = read_headers(response)
         allow_silence(response, request, monotonic())
-        body = Body(response, exits, request, sent, owner=self)
+        body = Body(response, request, sent, driver=self)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from importlib import import_module
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -81,17 +82,14 @@ class AsyncHTTPResponse(_Response, Protocol):
 class HTTPClient(Protocol):
     """An ``httpx2.Client`` or ``httpx.Client``."""
 
-    def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        follow_redirects: bool,
-        timeout: Limits,
-    ) -> AbstractContextManager[HTTPResponse]:
-        """Send a request and leave the body of the answer open."""
+    def build_request(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout: Limits
+    ) -> Any:  # noqa: ANN401 - each library has its own type, which only it looks into
+        """Make a request with the client's own headers, cookies and parameters."""
+        ...
+
+    def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> HTTPResponse:  # noqa: ANN401 - as above
+        """Send a request; with ``stream``, leave the body of the answer open."""
         ...
 
     def close(self) -> None:
@@ -102,17 +100,14 @@ class HTTPClient(Protocol):
 class AsyncHTTPClient(Protocol):
     """An ``httpx2.AsyncClient`` or ``httpx.AsyncClient``."""
 
-    def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes | None,
-        headers: Mapping[str, str],
-        follow_redirects: bool,
-        timeout: Limits,
-    ) -> AbstractAsyncContextManager[AsyncHTTPResponse]:
-        """Send a request and leave the body of the answer open."""
+    def build_request(
+        self, method: str, url: str, *, content: bytes | None, headers: Mapping[str, str], timeout: Limits
+    ) -> Any:  # noqa: ANN401 - each library has its own type, which only it looks into
+        """Make a request with the client's own headers, cookies and parameters."""
+        ...
+
+    async def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> AsyncHTTPResponse:  # noqa: ANN401 - as above
+        """Send a request; with ``stream``, leave the body of the answer open."""
         ...
 
     async def aclose(self) -> None:
@@ -206,7 +201,7 @@ class Load:
         self._lock = Lock()
         self._under_way = 0
 
-    def __enter__(self) -> None:
+    def enter(self) -> None:
         """Count a request."""
         with self._lock:
             self._under_way += 1
@@ -214,10 +209,51 @@ class Load:
         if under_way > _MOST_CONNECTIONS:
             LOGGER.info("%d requests are under way: one waits for one of %d connections", under_way, _MOST_CONNECTIONS)
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
         """Count it no longer."""
         with self._lock:
             self._under_way -= 1
+
+
+def built(http: HTTPClient | AsyncHTTPClient, request: Request, now: float) -> Any:  # noqa: ANN401 - as above
+    """Make a request for a client that the caller gave, whose headers, cookies and parameters it gets."""
+    return http.build_request(
+        request.method,
+        request.url,
+        content=request.body,
+        headers=request.headers,
+        timeout=step_limits(request, now),
+    )
+
+
+def built_directly(request: Request, now: float) -> Any:  # noqa: ANN401 - as above
+    """Make a request for a client of our own, which has nothing to merge: that would take a tenth of the whole."""
+    import httpx2
+
+    connect, read, write, pool = step_limits(request, now)
+    return httpx2.Request(
+        request.method,
+        _parsed(request.url),
+        headers=[*_always(), *request.headers.items()],
+        content=request.body,
+        extensions={"timeout": {"connect": connect, "read": read, "write": write, "pool": pool}},
+    )
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx2.URL:
+    import httpx2
+
+    return httpx2.URL(url)
+
+
+@cache
+def _always() -> tuple[tuple[str, str], ...]:
+    """Return what a client sends with every request, of which the kinds of compression depend on what is installed."""
+    import httpx2
+
+    with httpx2.Client(verify=False, trust_env=False) as plain:
+        return tuple((name, plain.headers[name]) for name in ("accept-encoding", "connection"))
 
 
 def step_limits(request: Request, now: float) -> Limits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,11 +21,12 @@ from .http import (
     Verify,
     allow_silence,
     async_pieces,
+    built,
+    built_directly,
     checked_proxy,
     make_async_client,
     preload,
     read_headers,
-    step_limits,
     tls_context,
 )
 from .watchdog import Guard
@@ -41,25 +42,22 @@ T = TypeVar("T")
 class AsyncBody:
     """The open body of an answer."""
 
-    def __init__(
-        self, response: AsyncHTTPResponse, exits: AsyncExitStack, request: Request, sent: float, *, owner: object
-    ) -> None:
+    def __init__(self, response: AsyncHTTPResponse, request: Request, sent: float, *, driver: Nonblocking) -> None:
         """Take over what was opened.
 
         Args:
             response: Whose body it is.
-            exits: What gives the connection back.
             request: What was asked.
             sent: When, in seconds of ``time.monotonic``.
-            owner: What closes the connections when it is collected, so that it must not be before the body is.
+            driver: Who sent it; it closes its connections when it is collected, which must not be before the body is.
         """
-        self._owner = owner
+        self._driver = driver
         self._response = response
-        self._exits = exits
         self._guard = Guard(response.extensions, response.http_version, request, sent)
         self._pieces: AsyncIterator[bytes] = async_pieces(response)
         self._reading = False
         self._ended = False
+        self._given_back = False
         self.closed = False
 
     async def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
@@ -127,15 +125,20 @@ class AsyncBody:
 
     def abandon(self) -> None:
         """Hang up without the event loop, for a stream that nobody closed and nobody can close any more."""
-        self.closed = True
+        self.closed = self._given_back = True
         self._guard.shut_down()
         self._guard.release()
+        self._driver.left()
 
     async def _give_back(self) -> None:
+        if self._given_back:
+            return
+        self._given_back = True
         self._guard.release()
+        self._driver.left()
         with anyio.CancelScope(shield=True):  # a cancelled task gives its connection back all the same
             await self._end_pieces()
-            await self._exits.aclose()
+            await self._response.aclose()
 
     async def _end_pieces(self) -> None:
         """Run the nested generators of the HTTP client to their end: trio complains of each that is left suspended.
@@ -205,6 +208,11 @@ class Nonblocking:
         if keeper is not None and self._loop == current_token():
             await keeper.aclose()
 
+    def left(self) -> None:
+        """Take note that a request is over."""
+        if self._given is None:
+            self._load.leave()
+
     async def _drive(self, flow: Flow[T], opened: list[AsyncBody]) -> T:
         outcome = Outcome[T]()
         steps = outcome.steps(flow)
@@ -225,29 +233,20 @@ class Nonblocking:
         sent = monotonic()
         if request.deadline is not None and sent >= request.deadline:
             return Failure("total", "the time was up before it was sent", sent, sent)
-        exits = AsyncExitStack()
         if self._given is None:
-            exits.enter_context(self._load)
+            self._load.enter()
         try:
-            response = await exits.enter_async_context(
-                http.stream(
-                    request.method,
-                    request.url,
-                    content=request.body,
-                    headers=request.headers,
-                    follow_redirects=False,
-                    timeout=step_limits(request, sent),
-                )
-            )
+            prepared = built_directly(request, sent) if self._given is None else built(http, request, sent)
+            response = await http.send(prepared, stream=True, follow_redirects=False)
         except BaseException as error:  # cancelling too
-            await exits.aclose()
+            self.left()
             failure = to_failure(error, sent=sent, now=monotonic(), deadline=request.deadline, answering=False)
             if failure is None:
                 raise
             return failure
         headers = read_headers(response)
         allow_silence(response, request, monotonic())
-        body = AsyncBody(response, exits, request, sent, owner=self)
+        body = AsyncBody(response, request, sent, driver=self)
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

@@ -1,8 +1,7 @@
 """The caller's own HTTP client: httpx2 or httpx, over sockets or in the process, HTTP/1.1 or HTTP/2."""
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
@@ -205,29 +204,32 @@ class PlainResponse:
         raise NotImplementedError
 
     async def aclose(self) -> None:
-        raise NotImplementedError
+        pass
 
 
 class PlainClient:
     """What a client needs of an HTTP client."""
 
-    @asynccontextmanager
-    async def stream(
+    def build_request(
         self,
         method: str,
         url: str,
         *,
         content: bytes | None,
         headers: Mapping[str, str],
-        follow_redirects: bool,
         timeout: tuple[float | None, ...],
-    ) -> AsyncGenerator[PlainResponse]:
+    ) -> str:
         assert (method, url) == ("POST", "https://integrate.api.nvidia.com/v1/chat/completions")
         assert content is not None
         assert headers["authorization"] == "Bearer made-up"
-        assert not follow_redirects
         assert len(timeout) == 4
-        yield PlainResponse()
+        return "the request"
+
+    async def send(self, request: str, *, stream: bool, follow_redirects: bool) -> PlainResponse:
+        assert request == "the request"
+        assert stream
+        assert not follow_redirects
+        return PlainResponse()
 
     async def aclose(self) -> None:
         raise NotImplementedError
