@@ -129,6 +129,18 @@ class RetryScheduled:
 
 
 @dataclass(frozen=True, slots=True)
+class PollScheduled:
+    """The server put the request aside (202), and will be asked for its result.
+
+    Attributes:
+        delay: Seconds until then.
+    """
+
+    delay: float
+    type: Literal["poll.scheduled"] = "poll.scheduled"
+
+
+@dataclass(frozen=True, slots=True)
 class RateLimited:
     """A request that has not been sent yet waits, since the server said 429 to another one."""
 
@@ -145,5 +157,7 @@ class DeprecationNoticed:
     type: Literal["deprecation.noticed"] = "deprecation.noticed"
 
 
-HookEvent: TypeAlias = RequestSent | ResponseReceived | RetryScheduled | RateLimited | DeprecationNoticed
+HookEvent: TypeAlias = (
+    RequestSent | ResponseReceived | RetryScheduled | PollScheduled | RateLimited | DeprecationNoticed
+)
 """What ``on_event`` is called with."""

@@ -62,7 +62,12 @@ class Timeout:
 
 
 class Patience:
-    """How long an open stream may still be silent; a rule, given the time by whoever has a clock."""
+    """How long an open stream may still be silent; a rule, given the time by whoever has a clock.
+
+    Attributes:
+        paused: Since when nothing counts, as the time is the caller's; until the next :meth:`until`.
+        shortest: The shortest limit that may come to apply, in seconds.
+    """
 
     def __init__(self, timeout: Timeout, *, sent: float, now: float, deadline: float | None) -> None:
         """Begin when the headers have come.
@@ -80,7 +85,7 @@ class Patience:
         self._until = max(sent + first, now + min(first, self._idle))
         self._deadline = inf if deadline is None else deadline
         self._progress = 0
-        self._paused: float | None = now
+        self.paused: float | None = now
         self.shortest: float = min(first, self._idle, self._deadline - now)
 
     def until(self, progress: int, now: float) -> float:
@@ -90,19 +95,15 @@ class Patience:
             progress: How many pieces have come. While it stays the same, so does the limit: a keep-alive is no content.
             now: The time.
         """
-        if self._paused is not None:
-            away = now - self._paused
+        if self.paused is not None:
+            away = now - self.paused
             self._until += away
             self._deadline += away
-            self._paused = None
+            self.paused = None
         if progress != self._progress:
             self._progress = progress
             self._until = now + self._idle
         return min(self._deadline, self._until)
-
-    def pause(self, now: float) -> None:
-        """Stop counting until the next :meth:`until`: what comes now is the caller's time."""
-        self._paused = now
 
     def problem(self, now: float) -> Literal["timeout", "total"]:
         """Tell which limit has passed."""

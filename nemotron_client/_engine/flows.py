@@ -28,6 +28,7 @@ from nemotron_client.errors import (
 from nemotron_client.events import (
     DeprecationNoticed,
     HookEvent,
+    PollScheduled,
     RateLimited,
     RequestSent,
     ResponseReceived,
@@ -174,6 +175,7 @@ def send(
             shared.notify(ResponseReceived(reply.status, known_as, took, number))
             if reply.status == _ACCEPTED:
                 request, delay = _poll(client, call, request, reply, started=started, delay=delay)
+                shared.notify(PollScheduled(delay))
                 continue
             if reply.status != _OK:
                 raise refusals.status_failure(request, reply, hosted=client.config.hosted)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nemotron_client.errors import ConfigurationError, ModelDeprecationWarning
 from nemotron_client.events import (
     HookEvent,
+    PollScheduled,
     RateLimited,
     RequestSent,
     ResponseReceived,
@@ -56,6 +57,8 @@ def _log(event: HookEvent) -> None:
             LOGGER.debug("%d in %.3f s, request id %s", event.status_code, event.elapsed, event.request_id)
         case RetryScheduled():
             LOGGER.info("attempt %d failed: %s; the next one in %.2f s", event.attempt, event.reason, event.delay)
+        case PollScheduled():
+            LOGGER.info("the server put the request aside; asking for its result in %.2f s", event.delay)
         case RateLimited():
             LOGGER.info("waiting %.2f s, since the server said 429 to another request", event.delay)
         case _:  # DeprecationNoticed: the type checkers would see if there were another

@@ -150,21 +150,20 @@ class Guard:
 
     def arm(self, progress: int) -> None:
         """Begin a read; ``progress`` is how many pieces of content have come before it."""
-        self._arm_until(self._patience.until(progress, monotonic()))
+        self.deadline = self._patience.until(progress, monotonic())
+        if self.deadline < WATCHDOG.wakes_at and self._socket is not None:
+            WATCHDOG.look_again()
 
     def arm_drain(self) -> None:
         """Begin the last read, of a body that has told all."""
-        self._arm_until(monotonic() + _DRAIN)
-
-    def _arm_until(self, deadline: float) -> None:
-        self.deadline = deadline
-        if deadline < WATCHDOG.wakes_at and self._socket is not None:
+        self.deadline = monotonic() + _DRAIN
+        if self._socket is not None:
             WATCHDOG.look_again()
 
     def disarm(self) -> None:
         """End a read: what the caller does now takes no time from the limits."""
         self.deadline = inf
-        self._patience.pause(monotonic())
+        self._patience.paused = monotonic()
 
     def shut_down(self) -> None:
         """End the read in progress, from another thread or task; whoever reads gets an end of file."""

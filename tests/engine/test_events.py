@@ -23,6 +23,7 @@ def test_every_event_has_a_type_of_its_own() -> None:
         "request.sent",
         "response.received",
         "retry.scheduled",
+        "poll.scheduled",
         "rate_limited",
         "deprecation.noticed",
     ]

@@ -79,9 +79,9 @@ def test_the_callers_own_time_never_counts() -> None:
     rule = patience(Timeout(first_event=100, idle=10), deadline=200.0)
     assert rule.until(0, 31.0) == 130.0  # the caller began to read 30 s after the headers had come
     assert rule.until(1, 40.0) == 50.0
-    rule.pause(41.0)
+    rule.paused = 41.0
     assert rule.until(1, 1041.0) == 1050.0
-    rule.pause(1042.0)
+    rule.paused = 1042.0
     assert rule.until(2, 1242.0) == 1252.0
     assert rule.until(3, 1429.0) == 1430.0  # what was left of the whole: 200 s, and the caller took 1230
 
