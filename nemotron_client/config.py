@@ -139,13 +139,10 @@ def resolve(
     Raises:
         ConfigurationError: Something is missing or can't be; nothing in it shows a key.
     """
-    for name, value, kind, what in (
-        ("base_url", base_url, str, "a string"),
-        ("model", model, str, "a string"),
-        ("max_retries", max_retries, int, "a whole number"),
-        ("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries"),
-    ):
-        expect(name, value, kind, what)
+    expect("base_url", base_url, str, "a string")
+    expect("model", model, str, "a string")
+    expect("max_retries", max_retries, int, "a whole number")
+    expect("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries")
     from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
     where = (base_url or environment.get("NVIDIA_BASE_URL") or HOSTED).strip()
     source = "NVIDIA_BASE_URL" if from_environment else "base_url"

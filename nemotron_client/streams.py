@@ -76,7 +76,10 @@ class Stream(_State[ItemT, AnswerT]):
             if reader.ended:
                 self._end(body)
                 raise reader.error or StopIteration
-            items.extend(reader.feed(body.read(reader.progress)))
+            fed = reader.feed(body.read(reader.progress))
+            if len(fed) == 1:
+                return fed[0]  # as nearly always: no need to queue
+            items.extend(fed)
         return items.popleft()
 
     def __enter__(self) -> Self:
@@ -181,7 +184,10 @@ class AsyncStream(_State[ItemT, AnswerT]):
             if reader.ended:
                 await self._end(body)
                 raise reader.error or StopAsyncIteration
-            items.extend(reader.feed(await body.read(reader.progress)))
+            fed = reader.feed(await body.read(reader.progress))
+            if len(fed) == 1:
+                return fed[0]  # as nearly always: no need to queue
+            items.extend(fed)
         return items.popleft()
 
     async def __aenter__(self) -> Self:

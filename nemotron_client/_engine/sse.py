@@ -77,16 +77,36 @@ class SSEDecoder:
             data = data.removeprefix(b"\n")  # the second half of a CRLF that was split
         if not data:
             return []
-        if _is_one_event(data) and not (self._tail or self._data or self._event):
-            # As nearly every piece of a real stream: no need to take it apart and to put it together again.
-            self._check(len(data) - 8)
-            return [SSEEvent(data[6:-2], "message", self._id)]
         if self._tail:
             if b"\n" not in data and b"\r" not in data:
                 self._hold(self._tail, data)
                 return []
             data = self._take_tail() + data
         return self._lines(data)
+
+    def only_data(self, data: bytes) -> bytes | None:
+        """Return the data of a piece that is one event of one line and nothing else, as nearly every piece is.
+
+        Such a piece need not be taken apart and put together again; it changes nothing in here.
+
+        Args:
+            data: The piece.
+
+        Returns:
+            Its data; None for any other piece, which is for :meth:`feed`.
+        """
+        end = len(data) - 2
+        if (
+            data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and data.find(b"\n") == end
+            and b"\r" not in data
+            and not (self._tail or self._data or self._event or self._after_cr)
+            and self._started
+            and end - 6 <= self._limit
+        ):
+            return data[6:end]
+        return None
 
     def close(self) -> SSEEvent | None:
         """End the stream.
@@ -108,12 +128,9 @@ class SSEDecoder:
 
     def _hold(self, where: list[bytes], piece: bytes) -> None:
         self._held += len(piece)
-        self._check(self._held)
-        where.append(piece)
-
-    def _check(self, size: int) -> None:
-        if size > self._limit:
+        if self._held > self._limit:
             raise EventTooLargeError(self._limit)
+        where.append(piece)
 
     def _take_tail(self) -> bytes:
         tail = b"".join(self._tail)
@@ -161,13 +178,3 @@ class SSEDecoder:
             return None
         self._data = []
         return SSEEvent(data[0] if len(data) == 1 else b"\n".join(data), event or "message", self._id)
-
-
-def _is_one_event(data: bytes) -> bool:
-    """Tell whether these bytes are one event of one data line, complete."""
-    return (
-        data.startswith(b"data: ")
-        and data.endswith(b"\n\n")
-        and data.find(b"\n") == len(data) - 2
-        and b"\r" not in data
-    )
