@@ -10,7 +10,6 @@ from ._engine import flows, reader, server, wire
 from ._transport.blocking import Blocking
 from ._transport.observe import observer
 from .config import UNCHANGED, hidden, resolve
-from .errors import ConfigurationError
 from .messages import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -88,12 +87,6 @@ class Nemotron:
             ConfigurationError: Something is missing or can't be.
         """
         environment, api_key, headers = hidden(os.environ, api_key, headers)
-        if http_client is not None and not (hasattr(http_client, "send") and hasattr(http_client, "close")):
-            msg = f"http_client is of type {type(http_client).__name__}: give an httpx2.Client or httpx.Client."
-            raise ConfigurationError(msg)
-        if http_client is not None and (proxy is not None or verify is not True):
-            msg = "Give proxy and verify to the http_client itself: it is used as it is."
-            raise ConfigurationError(msg)
         config = resolve(
             environment,
             api_key=api_key,

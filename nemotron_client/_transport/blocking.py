@@ -20,6 +20,7 @@ from .http import (
     allow_silence,
     built,
     built_directly,
+    check_given,
     checked_proxy,
     make_client,
     pieces,
@@ -133,8 +134,9 @@ class Blocking:
             proxy: For the one that is made.
             verify: For the one that is made.
         """
+        self._made: HTTPClient | None = None  # first, since __del__ looks at it even if what follows is refused
+        check_given(http_client, close="close", kinds="an httpx2.Client or httpx.Client", proxy=proxy, verify=verify)
         self._given = http_client
-        self._made: HTTPClient | None = None
         self._load = Load()
         self.asking = Lock()  # held while the server is asked for its model's name
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
@@ -202,7 +204,7 @@ class Blocking:
             if failure is None:
                 raise
             return failure
-        headers = read_headers(response)
+        headers = read_headers(response, request)
         allow_silence(response, request, monotonic())
         body = Body(response, request, sent, driver=self)
         if request.expect == "stream" and response.status_code == 200:

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from nemotron_client.config import redact
 from nemotron_client.errors import ConfigurationError
 from nemotron_client.timeouts import sooner
 
@@ -106,7 +107,7 @@ class AsyncHTTPClient(Protocol):
         """Make a request with the client's own headers, cookies and parameters."""
         ...
 
-    async def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> AsyncHTTPResponse:  # noqa: ANN401 - as above
+    async def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> AsyncHTTPResponse:  # noqa: ANN401
         """Send a request; with ``stream``, leave the body of the answer open."""
         ...
 
@@ -193,6 +194,27 @@ def tls_context(verify: Verify) -> Trust:
         raise ConfigurationError(f"verify={verify!r} is no CA bundle that can be read: {error}.") from None
 
 
+def check_given(http_client: object, *, close: str, kinds: str, proxy: str | None, verify: Verify) -> None:
+    """Refuse an HTTP client that can't be used, or settings that it would not heed.
+
+    Args:
+        http_client: What the caller gave; None for nothing.
+        close: The method that tells a blocking client from an asynchronous one.
+        kinds: What to give, for the error.
+        proxy: What the caller gave beside it.
+        verify: What the caller gave beside it.
+
+    Raises:
+        ConfigurationError: It is something else, or proxy or verify were given too.
+    """
+    if http_client is None:
+        return
+    if not (hasattr(http_client, "send") and hasattr(http_client, close)):
+        raise ConfigurationError(f"http_client is of type {type(http_client).__name__}: give {kinds}.")
+    if proxy is not None or verify is not True:
+        raise ConfigurationError("Give proxy and verify to the http_client itself: it is used as it is.")
+
+
 class Load:
     """How many requests of a client are under way; tells the log when one has to queue for a connection."""
 
@@ -234,7 +256,7 @@ def built_directly(request: Request, now: float) -> Any:  # noqa: ANN401 - as ab
     return httpx2.Request(
         request.method,
         _parsed(request.url),
-        headers=[*_always(), *request.headers.items()],
+        headers={**_always(), **request.headers},
         content=request.body,
         extensions={"timeout": {"connect": connect, "read": read, "write": write, "pool": pool}},
     )
@@ -248,12 +270,12 @@ def _parsed(url: str) -> httpx2.URL:
 
 
 @cache
-def _always() -> tuple[tuple[str, str], ...]:
+def _always() -> dict[str, str]:
     """Return what a client sends with every request, of which the kinds of compression depend on what is installed."""
     import httpx2
 
     with httpx2.Client(verify=False, trust_env=False) as plain:
-        return tuple((name, plain.headers[name]) for name in ("accept-encoding", "connection"))
+        return {name: plain.headers[name] for name in ("accept-encoding", "connection")}
 
 
 def step_limits(request: Request, now: float) -> Limits:
@@ -284,10 +306,15 @@ def allow_silence(response: _Response, request: Request, now: float) -> None:
         limits["read"] = sooner(longest, request.deadline, now)
 
 
-def read_headers(response: _Response) -> dict[str, str]:
-    """Return the headers with names in lower case; a name that came twice has its values joined with commas."""
+def read_headers(response: _Response, request: Request) -> dict[str, str]:
+    """Return the headers with names in lower case and without the request's secrets, which a server may have echoed.
+
+    A name that came twice has its values joined with commas.
+    """
+    raw = response.headers.raw
+    values = redact(b"\n".join(value for _, value in raw), request.headers).split(b"\n")  # no value has a line break
     headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
+    for (raw_name, _), raw_value in zip(raw, values, strict=False):  # nothing at all still splits into one
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers

@@ -23,6 +23,7 @@ from .http import (
     async_pieces,
     built,
     built_directly,
+    check_given,
     checked_proxy,
     make_async_client,
     preload,
@@ -170,6 +171,8 @@ class Nonblocking:
             proxy: For the one that is made.
             verify: For the one that is made.
         """
+        kinds = "an httpx2.AsyncClient or httpx.AsyncClient"
+        check_given(http_client, close="aclose", kinds=kinds, proxy=proxy, verify=verify)
         if http_client is None:
             preload()
         self._given = http_client
@@ -244,7 +247,7 @@ class Nonblocking:
             if failure is None:
                 raise
             return failure
-        headers = read_headers(response)
+        headers = read_headers(response, request)
         allow_silence(response, request, monotonic())
         body = AsyncBody(response, request, sent, driver=self)
         if request.expect == "stream" and response.status_code == 200:

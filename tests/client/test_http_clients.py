@@ -24,7 +24,7 @@ from nemotron_client import (
     Timeout,
 )
 from nemotron_client.testing import MockServer, Reply, cut, error, text
-from tests.client.conftest import NO_CERTIFICATES, Clock, InProcess, Settings, Variant
+from tests.client.conftest import NO_CERTIFICATES, Clock, Connect, InProcess, Settings, Variant
 from tests.client.either import Either, in_thread
 from tests.client.http2_server import HTTP2Server
 
@@ -311,6 +311,13 @@ class TestHTTP2:
         async with client.stream(timeout=Timeout(first_event=0.1, idle=0.1)) as stream:
             with pytest.raises(StreamTimeoutError):
                 await stream.until_done()
+
+
+async def test_a_header_of_the_callers_takes_the_place_of_the_http_librarys(
+    connect: Connect, server: MockServer
+) -> None:
+    await connect(headers={"Accept-Encoding": "identity"}).create()
+    assert server.requests[-1].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("wrong", ["x", 5])

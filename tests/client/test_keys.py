@@ -138,6 +138,17 @@ async def test_a_timeout(client: Either, spy: Spy, server: MockServer) -> None:
     spy.look_at(caught.value)
 
 
+async def test_a_header_in_which_the_server_repeats_it(connect: Connect, server: MockServer) -> None:
+    client = connect(api_key=KEY, headers={"X-Token": OTHER}, max_retries=0)
+    echo = {"x-request-id": f"for {KEY}", "x-token": OTHER}
+    server.reply(Reply(body=b'{"choices":[{}]}', headers=echo), error(401, "no", headers=echo))
+    done = await client.create()
+    assert (done.response.request_id, done.response.headers["x-token"]) == ("for ***", "***")
+    with pytest.raises(APIError) as caught:
+        await client.create()
+    assert "request id for ***" in str(caught.value)
+
+
 async def test_headers_of_a_call(client: Either, spy: Spy, server: MockServer) -> None:
     server.reply(error(401, ECHO))
     with pytest.raises(APIError) as caught:
