@@ -1,0 +1,160 @@
+"""Whether a request may be sent, by its budget of tokens.
+
+A request is tried by its bytes first (:func:`proven`), which costs next to nothing and lets nearly all of them pass.
+Only one near the limit is counted (:func:`admit`): that takes milliseconds, so asynchronous code does it in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from nemotron_client._json import is_array, is_object
+from nemotron_client.budget import WINDOW, BudgetReport, TokenBudget, check, exceeded, fit
+from nemotron_client.errors import InvalidRequestError, TokenBudgetWarning
+from nemotron_client.messages import Message, read_messages
+from nemotron_client.tokens import TEMPLATES, Template, Tools, bound
+
+# An answer whose length nobody set is often cut short where it has less room than this part of the limit.
+_LITTLE = 128
+
+
+class Templates:
+    """Which chat templates a model may have: all, until an answer tells. One for each model; thread-safe."""
+
+    def __init__(self) -> None:
+        """Begin with all of them."""
+        self._possible: tuple[Template, ...] = TEMPLATES
+        self._answered: tuple[bytes, int] | None = None
+
+    def answered(self, body: bytes, prompt_tokens: int) -> None:
+        """Note what a server counted; here nothing is counted before it matters.
+
+        Args:
+            body: The request as it was sent, in JSON.
+            prompt_tokens: What the answer's usage says of it.
+        """
+        if len(self._possible) > 1 and b'"tool_call' in body:  # calls and results alone tell the templates apart
+            self._answered = body, prompt_tokens
+
+    @property
+    def possible(self) -> tuple[Template, ...]:
+        """Those that make as many tokens as the server did; an answer for which none does tells nothing."""
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            body, prompt_tokens = answered
+            with suppress(InvalidRequestError):
+                request: Mapping[str, object] = json.loads(body)
+                counts = check(read_messages(request.get("messages")), _tools(request), templates=self._possible).counts
+                same: tuple[Template, ...] = tuple(count.template for count in counts if count.total == prompt_tokens)
+                self._possible = same or self._possible
+        return self._possible
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may be sent.
+
+    Attributes:
+        body: What to send: the body that was given, or one with fewer messages.
+        dropped: The messages that it lost.
+        warning: What the caller should be warned of.
+        report: What was counted; None where nothing had to be.
+    """
+
+    body: Mapping[str, object]
+    dropped: Sequence[Message] = ()
+    warning: TokenBudgetWarning | None = None
+    report: BudgetReport | None = None
+
+
+def proven(body: Mapping[str, object], budget: TokenBudget, window: int | None = None) -> bool:
+    """Prove that a request fits with room to spare, or that nobody wants to know; nothing is loaded or counted.
+
+    Args:
+        body: The request's body, before it is written in JSON.
+        budget: What it may take.
+        window: What the server says of its window, in tokens; None where it says nothing.
+
+    Returns:
+        Whether it can be sent as it is. If not, :func:`admit` decides, and that takes milliseconds.
+
+    Raises:
+        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+    """
+    if budget.on_overflow == "off" or body.get("truncate_prompt_tokens") is not None:  # cut by the server itself
+        return True
+    limit, answer, little = _limits(body, budget, window)
+    return bound(body.get("messages"), body.get("tools")) + max(answer, little) <= limit
+
+
+def admit(
+    body: Mapping[str, object],
+    budget: TokenBudget,
+    window: int | None = None,
+    templates: Templates | None = None,
+    *,
+    kept: int = 1,
+) -> Admitted:
+    """Do with a request what its budget says; it is counted if :func:`proven` can't tell.
+
+    Args:
+        body: The request's body, before it is written in JSON.
+        budget: What it may take.
+        window: What the server says of its window, in tokens; None where it says nothing.
+        templates: Which templates its model may have; by default any.
+        kept: How many of the last exchanges must not be dropped.
+
+    Raises:
+        TokenBudgetExceededError: It overflows by every template and is to be refused then, or even what can't be
+            dropped overflows.
+        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+    """
+    if proven(body, budget, window):
+        return Admitted(body)
+    limit, answer, little = _limits(body, budget, window)
+    messages, tools = read_messages(body.get("messages")), _tools(body)
+    possible = TEMPLATES if templates is None else templates.possible
+    report = check(messages, tools, limit=limit, answer=answer, templates=possible)
+    dropped: Sequence[Message] = ()
+    if budget.on_overflow == "fit" and not report.fits:
+        fitted = fit(messages, tools, limit=limit, answer=answer, templates=possible, kept=kept)
+        body, dropped, report = {**body, "messages": fitted.messages}, fitted.dropped, fitted.report
+    elif budget.on_overflow == "raise" and report.overflows:
+        raise exceeded(report)
+    return Admitted(body, dropped, _warning(report, little), report)
+
+
+def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:
+    """Return the limit, the room that the answer must have, and the room that is little for it."""
+    limit = budget.limit or window or WINDOW
+    for name in ("max_completion_tokens", "max_tokens"):  # where both are given, vLLM goes by the first
+        asked = body.get(name)
+        if isinstance(asked, int):
+            return limit, asked, 0
+    return limit, budget.reserve, limit // _LITTLE
+
+
+def _tools(body: Mapping[str, object]) -> Tools | None:
+    tools = body.get("tools")
+    return [tool for tool in tools if is_object(tool)] if is_array(tools) else None
+
+
+def _warning(report: BudgetReport, little: int) -> TokenBudgetWarning | None:
+    if report.overflows:
+        return TokenBudgetWarning(exceeded(report).message)
+    least, most = report.least, report.most
+    if not report.fits:
+        return TokenBudgetWarning(
+            f"The prompt takes {least.total:,} tokens by chat template {least.template} and {most.total:,} by "
+            f"{most.template}, the answer must have room for {report.answer:,}, and the limit is {report.limit:,}: "
+            "which template the model has is not known, so this may be refused or its answer cut short."
+        )
+    if report.left < little:
+        return TokenBudgetWarning(
+            f"The prompt takes {report.used:,} of {report.limit:,} tokens: the answer will be cut off after "
+            f"{report.left:,}. Drop old messages, or set max_tokens if so much is enough."
+        )
+    return None

@@ -1,0 +1,249 @@
+"""Whether a conversation and its answer fit the window, and which part of it does: rules over counts, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Literal, TypeAlias, get_args
+
+from .errors import ConfigurationError, TokenBudgetExceededError
+from .messages import Message, read_messages
+from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools
+
+WINDOW = 131_072
+"""The window of mistral-nemotron in tokens: the most that its card's "128K" can mean."""
+
+OnOverflow: TypeAlias = Literal["raise", "fit", "warn", "off"]
+
+_LASTING = frozenset({"system", "developer"})
+_MENTIONED = 3
+_ADVICE = (
+    'Cut as much, ask for fewer max_tokens, or have the oldest messages dropped with TokenBudget(on_overflow="fit").'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenBudget:
+    """Say how many tokens a request may take, and what happens to one that would take more.
+
+    Attributes:
+        limit: Of prompt and answer together; by default what the server says of its window, else 131,072.
+        on_overflow: "raise" refuses it, "fit" drops its oldest messages, "warn" sends it all the same, "off" doesn't
+            look.
+        reserve: What the answer must have room for where ``max_tokens`` doesn't say it.
+    """
+
+    limit: int | None = None
+    on_overflow: OnOverflow = "raise"
+    reserve: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what is no budget.
+
+        Raises:
+            ConfigurationError: A number is no whole number from 1, ``reserve`` takes all of ``limit``, or
+                ``on_overflow`` is none of its words.
+        """
+        for name in ("limit", "reserve"):
+            value: object = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not whole and not (name == "limit" and value is None):
+                msg = f"TokenBudget({name}={value!r}): give a whole number from 1."
+                raise ConfigurationError(msg)
+        if self.limit is not None and self.reserve >= self.limit:
+            msg = f"TokenBudget(limit={self.limit}, reserve={self.reserve}): leave something of limit for the prompt."
+            raise ConfigurationError(msg)
+        if self.on_overflow not in get_args(OnOverflow):
+            msg = f"TokenBudget(on_overflow={self.on_overflow!r}): give one of {', '.join(get_args(OnOverflow))}."
+            raise ConfigurationError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReport:
+    """What a conversation takes of its budget; prints as a small table.
+
+    Attributes:
+        limit: How many tokens prompt and answer may have together.
+        answer: How many of them the answer must have room for.
+        roles: The role of each message.
+        counts: The prompt's tokens by each template that the model may have.
+    """
+
+    limit: int
+    answer: int
+    roles: tuple[str, ...]
+    counts: tuple[TokenCount, ...]
+
+    @property
+    def most(self) -> TokenCount:
+        """The count by the template that takes the most tokens."""
+        return max(self.counts, key=_total)
+
+    @property
+    def least(self) -> TokenCount:
+        """The count by the template that takes the fewest tokens."""
+        return min(self.counts, key=_total)
+
+    @property
+    def used(self) -> int:
+        """How many tokens the prompt takes, at the most."""
+        return self.most.total
+
+    @property
+    def left(self) -> int:
+        """How many tokens remain for the answer, at the least; below 0 if the prompt alone is too long."""
+        return self.limit - self.used
+
+    @property
+    def fits(self) -> bool:
+        """Whether prompt and answer fit, whichever of the templates the model has."""
+        return self.left >= self.answer
+
+    @property
+    def overflows(self) -> bool:
+        """Whether they don't, whichever it has. Where neither is true, it depends on the template."""
+        return self.excess > 0
+
+    @property
+    def excess(self) -> int:
+        """How many tokens must go before any template lets it fit; 0 or below if one does."""
+        return self.least.total + self.answer - self.limit
+
+    def __str__(self) -> str:
+        """Show who takes how much."""
+        count = self.most
+        rows = [("", "messages", "tokens")]
+        for role in dict.fromkeys(self.roles):
+            tokens = [tokens for each, tokens in zip(self.roles, count.messages, strict=True) if each == role]
+            rows.append((role, f"{len(tokens):,}", f"{sum(tokens):,}"))
+        start = count.total - sum(count.messages) - count.tools
+        sums = {"tools": count.tools, "start": start, "prompt": self.used, "limit": self.limit, "left": self.left}
+        rows += [(name, "", f"{tokens:,}") for name, tokens in sums.items()]
+        first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+        table = "\n".join(f"{name:<{first}}  {number:>{second}}  {tokens:>{third}}" for name, number, tokens in rows)
+        verdict = "fits" if self.fits else "overflows" if self.overflows else "may overflow"
+        by_template = ", ".join(f"{count.total:,} by {count.template}" for count in self.counts)
+        return f"{table}\nWith {self.answer:,} for the answer it {verdict}. The prompt takes {by_template}."
+
+
+def _total(count: TokenCount) -> int:
+    return count.total
+
+
+def check(
+    messages: str | Sequence[Message],
+    tools: Tools | None = None,
+    *,
+    limit: int = WINDOW,
+    answer: int = 1,
+    templates: Sequence[Template] = TEMPLATES,
+) -> BudgetReport:
+    """Count a conversation and compare it with a limit.
+
+    Args:
+        messages: The conversation; a string is one user message.
+        tools: What is offered with it.
+        limit: How many tokens prompt and answer may have together.
+        answer: How many of them the answer must have room for.
+        templates: The chat templates that the model may have.
+
+    Raises:
+        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+    """
+    wired = read_messages(messages)
+    counts = tuple(TokenCounter(template).count(wired, tools) for template in templates)
+    return BudgetReport(limit, answer, tuple(str(message["role"]) for message in wired), counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A conversation that was made to fit.
+
+    Attributes:
+        messages: What is left of it, the same objects that were given.
+        dropped: What was dropped, in order.
+        report: What is left takes so much.
+    """
+
+    messages: list[Message]
+    dropped: list[Message]
+    report: BudgetReport
+
+
+def fit(
+    messages: str | Sequence[Message],
+    tools: Tools | None = None,
+    *,
+    limit: int = WINDOW,
+    answer: int = 1,
+    templates: Sequence[Template] = TEMPLATES,
+    kept: int = 1,
+) -> Fitted:
+    """Drop the oldest exchanges until the rest fits by all the templates, or no more can be dropped.
+
+    An exchange is a user's message, or several in a row, with all that follows up to the next: answers, calls and their
+    results. System messages stay, and so does the last exchange, or as many as ``kept`` says. The other arguments are
+    those of :func:`check`.
+
+    Raises:
+        TokenBudgetExceededError: What has to stay overflows by every template.
+        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+    """
+    given: Sequence[Message] = [*read_messages(messages)] if isinstance(messages, str) else messages
+    report = check(given, tools, limit=limit, answer=answer, templates=templates)
+    totals, dropped = [count.total for count in report.counts], set[int]()
+    for exchange in _exchanges(report.roles)[:-kept]:
+        if max(totals) + answer <= limit:
+            break
+        for number, count in enumerate(report.counts):
+            totals[number] -= sum(count.messages[index] for index in exchange)
+        dropped.update(exchange)
+    places = [index for index in range(len(given)) if index not in dropped]
+    rest = [given[index] for index in places]
+    report = check(rest, tools, limit=limit, answer=answer, templates=templates)
+    if report.overflows:
+        raise exceeded(report, "Nothing more can be dropped: shorten these, or ask for fewer max_tokens.", places)
+    return Fitted(rest, [given[index] for index in sorted(dropped)], report)
+
+
+def _exchanges(roles: Sequence[str]) -> list[list[int]]:
+    """Group the indexes of what isn't the system's; what comes before any user message is a group too."""
+    exchanges: list[list[int]] = []
+    before = ""
+    for index, role in enumerate(roles):
+        if role in _LASTING:
+            continue
+        if not exchanges or (role == "user" and before != "user"):
+            exchanges.append([])
+        exchanges[-1].append(index)
+        before = role
+    return exchanges
+
+
+def exceeded(
+    report: BudgetReport, advice: str = _ADVICE, places: Sequence[int] | None = None
+) -> TokenBudgetExceededError:
+    """Make the error for what overflows by every template: by how much, and where to cut.
+
+    Args:
+        report: What was counted.
+        advice: What to do about it.
+        places: Where the messages stand for the caller, if not as in the report.
+    """
+    count = report.least
+    places = range(len(count.messages)) if places is None else places
+    weighed = zip(count.messages, places, report.roles, strict=True)
+    ranked = sorted(weighed, key=itemgetter(0), reverse=True)[:_MENTIONED]
+    heaviest = [f"messages[{place}] ({role}) with {tokens:,}" for tokens, place, role in ranked]
+    if count.tools:
+        heaviest.append(f"the tools with {count.tools:,}")
+    error = TokenBudgetExceededError(
+        f"The prompt takes {count.total:,} tokens and the answer must have room for {report.answer:,}: that is "
+        f"{report.excess:,} more than the limit of {report.limit:,} (counted by chat template {count.template}, which "
+        f"takes the fewest of those that the model may have). The heaviest are {', '.join(heaviest)}. {advice}"
+    )
+    error.limit, error.prompt_tokens, error.completion_tokens = report.limit, count.total, report.answer
+    error.excess, error.template = report.excess, count.template
+    error.heaviest = tuple((place, tokens) for tokens, place, _ in ranked)
+    return error
