@@ -1,0 +1,210 @@
+"""Read the user's folder of weights, as far as planning and the command need it; the files' insides: ``weights.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue, TypeAdapter
+
+from nemotron_client.errors import ConfigurationError
+
+from .sizes import Model
+from .weights import Weights, inspect, read_json
+
+# What vLLM assumes where Mistral's params.json names no window; it refuses to serve a longer one.
+_UNTOLD_WINDOW = 128_000
+_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one format names its files and fields.
+
+    Attributes:
+        name: As vLLM calls it.
+        config: The file that describes the model.
+        weights: How the names of the weight files begin.
+        layers: A field of the description; so are the rest.
+    """
+
+    name: Literal["mistral", "hf"]
+    config: str
+    weights: str
+    layers: str
+    heads: str
+    kv_heads: str
+    hidden: str
+
+
+MISTRAL = Format("mistral", "params.json", "consolidated", "n_layers", "n_heads", "n_kv_heads", "dim")
+HF = Format(
+    "hf", "config.json", "model", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a model; None what is not.
+
+    Attributes:
+        layers: How many transformer layers.
+        kv_heads: Key-value heads in each.
+        head_dim: Numbers in each head.
+        heads: Query heads.
+        window: The longest sequence that it was made for, in tokens.
+        parameters: How many.
+        weights: Bytes of the weights as they are.
+        weights_fp8: Bytes of them in fp8.
+        precision: What they are in.
+    """
+
+    layers: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    heads: int | None = None
+    window: int | None = None
+    parameters: int | None = None
+    weights: int | None = None
+    weights_fp8: int | None = None
+    precision: str | None = None
+
+    def overridden(self, told: Facts) -> Facts:
+        """Return the same with what the user told in its place."""
+        given = {each.name: value for each in fields(told) if (value := getattr(told, each.name)) is not None}
+        if told.parameters:  # what the files hold is not what is asked about
+            given |= {"weights": 2 * told.parameters, "weights_fp8": told.parameters, "precision": "bf16"}
+        return replace(self, **given)
+
+    def model(self) -> Model:
+        """Return the model.
+
+        Raises:
+            ConfigurationError: Something is not known; it is named with the option that tells it.
+        """
+        layers, kv_heads, head_dim, weights = self.layers, self.kv_heads, self.head_dim, self.weights
+        if layers is None or kv_heads is None or head_dim is None or weights is None:
+            needed = {"--params": weights, "--layers": layers, "--kv-heads": kv_heads, "--head-dim": head_dim}
+            raise ConfigurationError(
+                f"Not known of the model: {', '.join(name for name, value in needed.items() if value is None)}. "
+                "Give --weights DIR with its params.json or config.json and the weight files (or their index), or "
+                "describe it: --params 123B --layers 88 --kv-heads 8 --head-dim 128 --heads 96. The size of "
+                "mistral-nemotron is not published: whoever gave you weights knows it."
+            )
+        return Model(
+            layers=layers,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            weights=weights,
+            weights_fp8=weights if self.weights_fp8 is None else self.weights_fp8,
+            precision=self.precision or "unknown",
+            heads=self.heads,
+            window=self.window,
+            parameters=self.parameters,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder of weights.
+
+    Attributes:
+        folder: Its absolute path.
+        format: Of its files.
+        mistral_tokenizer: Whether Mistral's own tokenizer file is there.
+        facts: What its files tell of the model.
+        problems: Why vLLM could not load it.
+    """
+
+    folder: Path
+    format: Format
+    mistral_tokenizer: bool
+    facts: Facts
+    problems: tuple[str, ...]
+
+
+def locate(given: str) -> Path:
+    """Return the absolute path of a folder that need not be there.
+
+    Raises:
+        ConfigurationError: Its name holds characters that can't be shown, and so not be checked by a reader.
+    """
+    path = Path(given).absolute() if "\0" not in given else Path(given)
+    if not str(path).isprintable():  # line breaks, escape sequences, bytes that are no text
+        raise ConfigurationError(f"{given!r}: the path holds characters that can't be printed. Rename the folder.")
+    return path
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read what a folder of weights tells.
+
+    Args:
+        folder: The path, as ``locate`` gives it.
+
+    Raises:
+        ConfigurationError: It is no folder of weights, or can't be read.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise ConfigurationError(f"--weights {folder}: {error.strerror}.") from None
+    found = next((each for each in (MISTRAL, HF) if each.config in names), None)
+    if found is None:
+        raise ConfigurationError(
+            f"--weights {folder}: neither params.json (Mistral's format) nor config.json (Hugging Face's) is in it. "
+            "Give the folder that holds the weight files themselves."
+        )
+    facts = _described(folder / found.config, found)
+    weights = inspect(folder, found.weights)
+    tokenizer = "tekken.json" in names or any(name.startswith("tokenizer.model.v") for name in names)
+    problems = list(weights.problems)
+    if not tokenizer and (found is MISTRAL or "tokenizer.json" not in names):
+        problems.append("there is no tokenizer (tekken.json)")
+    return Checkpoint(folder, found, tokenizer, _with_sizes(facts, weights), tuple(problems))
+
+
+def _with_sizes(facts: Facts, weights: Weights) -> Facts:
+    return replace(
+        facts,
+        parameters=weights.parameters,
+        weights=weights.size,
+        weights_fp8=weights.fp8,
+        precision=weights.precision,
+    )
+
+
+def _described(path: Path, format_: Format) -> Facts:
+    try:
+        told = _OBJECT.validate_json(read_json(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}.") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no description of a model: {str(error).splitlines()[0]}.") from None
+    text = told.get("text_config")  # where the model sees pictures too
+    config = text if isinstance(text, dict) else told
+    if any(config.get(name) for name in ("kv_lora_rank", "qk_nope_head_dim")):
+        raise ConfigurationError(f"{path}: a model with latent attention (MLA), whose cache this can't work out.")
+    heads = _number(config, format_.heads, path)
+    hidden = _number(config, format_.hidden, path)
+    head_dim = _number(config, "head_dim", path)
+    if head_dim is None and heads and hidden:
+        head_dim = hidden // heads
+    window = _number(config, "max_position_embeddings", path)
+    return Facts(
+        layers=_number(config, format_.layers, path),
+        kv_heads=_number(config, format_.kv_heads, path) or heads,
+        head_dim=head_dim,
+        heads=heads,
+        window=window or (_UNTOLD_WINDOW if format_ is MISTRAL else None),
+    )
+
+
+def _number(config: Mapping[str, JsonValue], name: str, path: Path) -> int | None:
+    value = config.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{path}: {name} is {value!r}, and must be a number from 1.")
+    return value

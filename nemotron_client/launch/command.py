@@ -1,0 +1,272 @@
+"""What to run on each node: argument lists and environment, never a line for a shell. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+
+from nemotron_client.config import MODEL
+from nemotron_client.errors import ConfigurationError
+
+from .checkpoint import Format
+from .plan import Plan
+from .sizes import GIB, Model
+
+Backend = Literal["native", "ray"]
+
+KEY = "VLLM_API_KEY"
+"""Where vLLM itself looks for the key that clients must send."""
+
+MASTER_PORT, RAY_PORT = 29_501, 6379  # vLLM's and Ray's own defaults
+
+# What the plan or the readiness check decides, with what to do instead: given again after `--`, the figures shown would
+# be false, and a key would be seen by every user of the machine.
+DECIDED = {
+    "--api-key": f"set the environment variable {KEY}, which no list of processes shows",
+    "--config": "give its settings as flags; here they would go past the plan",
+    "--data-parallel-size": "it follows from --gpus, --nodes, --tensor-parallel and --pipeline-parallel",
+    "--distributed-executor-backend": "use --backend",
+    "--gpu-memory-utilization": "use --gpu-memory-utilization before the --",
+    "--headless": "it follows from --node-rank",
+    "--host": "use --host before the --",
+    "--kv-cache-dtype": "use --kv-cache",
+    "--master-addr": "use --head",
+    "--master-port": "it is 29501",
+    "--max-model-len": "use --window",
+    "--model": "use --weights",
+    "--nnodes": "use --nodes",
+    "--node-rank": "use --node-rank before the --",
+    "--pipeline-parallel-size": "use --pipeline-parallel",
+    "--port": "use --port before the --",
+    "--quantization": "use --precision",
+    "--served-model-name": f"it is {MODEL}, which clients look for",
+    "--tensor-parallel-size": "use --tensor-parallel",
+    "--uds": "the server must have a port to be watched",
+}
+SHORT = {
+    "-dp": "--data-parallel-size",
+    "-n": "--nnodes",
+    "-pp": "--pipeline-parallel-size",
+    "-q": "--quantization",
+    "-r": "--node-rank",
+    "-tp": "--tensor-parallel-size",
+}
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One part of the command, with what it is for.
+
+    Attributes:
+        words: The flag and its value, if it has one.
+        why: A few words for someone who has never run vLLM.
+    """
+
+    words: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What runs on one node.
+
+    Attributes:
+        executable: The program.
+        flags: Its arguments.
+        environment: What is set for it, where the user has set nothing.
+        before: Commands to run to their end first.
+        serves: Whether the API is on this node.
+    """
+
+    executable: str
+    flags: tuple[Flag, ...]
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    before: tuple[tuple[str, ...], ...] = ()
+    serves: bool = True
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The whole argument list."""
+        return (self.executable, *(word for flag in self.flags for word in flag.words))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What is served, where and by what.
+
+    Attributes:
+        folder: The weights.
+        format: Of the weights; None where they could not be looked at, and then it is taken to be Mistral's.
+        mistral_tokenizer: Whether Mistral's own tokenizer file is there.
+        executable: vLLM's program.
+        host: The address to listen on.
+        port: The port.
+        head: The address of the first node, for the others; None with one node.
+        backend: How several nodes find each other.
+        extra: Flags handed on to vLLM as they are.
+    """
+
+    folder: Path
+    format: Format | None = None
+    mistral_tokenizer: bool = True
+    executable: str = "vllm"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    head: str | None = None
+    backend: Backend = "native"
+    extra: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be, or what would make the plan untrue.
+
+        Raises:
+            ConfigurationError: An address, the port or a handed-on flag can't be used.
+        """
+        if not 0 < self.port < 65_536:
+            raise ConfigurationError(f"--port {self.port}: give a number from 1 to 65535.")
+        for name, host in (("--host", self.host), ("--head", self.head)):
+            if host is not None and not _is_host(host):
+                raise ConfigurationError(f"{name} {host!r} is no address and no host name.")
+        _check_extra(self.extra)
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine finds the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - every address has this one
+        return f"http://[{host}]:{self.port}/v1" if ":" in host else f"http://{host}:{self.port}/v1"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host == "localhost" or (_is_ip(self.host) and ip_address(self.host).is_loopback)
+
+
+def on_gpus(server: Server, plan: Plan) -> list[Command]:
+    """Return the command of each node, the first node's first.
+
+    Raises:
+        ConfigurationError: Nothing in the plan fits, or there are several nodes and no address of the first.
+    """
+    layout, wish, nodes = plan.chosen, plan.wish, plan.machines.nodes
+    if layout is None:
+        raise ConfigurationError("The plan holds no layout that does what was asked, so there is nothing to run.")
+    if nodes > 1 and server.head is None:
+        raise ConfigurationError(f"--nodes {nodes}: give --head ADDRESS, at which the other nodes reach the first one.")
+    flags = [
+        *_common(server, wish.window),
+        Flag(
+            ("--gpu-memory-utilization", f"{plan.machines.share:g}"), "the part of each GPU's memory that it may take"
+        ),
+        Flag(("--tensor-parallel-size", str(layout.tensor)), "GPUs that share the work of each layer"),
+    ]
+    if layout.pipeline > 1:
+        flags.append(Flag(("--pipeline-parallel-size", str(layout.pipeline)), "stages that the layers are spread over"))
+    if layout.data > 1:
+        flags.append(Flag(("--data-parallel-size", str(layout.data)), "copies of the model behind the one address"))
+    if wish.fp8 and plan.model.precision != "fp8":
+        flags.append(Flag(("--quantization", "fp8"), "weights in 8 bits: half the memory, on Hopper's own fp8 units"))
+    if wish.kv == "fp8":
+        flags.append(Flag(("--kv-cache-dtype", "fp8"), "the KV cache in 8 bits: twice as many tokens at once"))
+    if nodes == 1:
+        return [_command(server, flags)]
+    return _by_ray(server, flags, nodes, layout.data) if server.backend == "ray" else _natively(server, flags, nodes)
+
+
+def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Command:
+    """Return the command that serves on this machine's CPU, to try things out without a GPU."""
+    flags = [
+        *_common(server, window),
+        Flag(("--dtype", "bfloat16"), "the CPU has no fp8"),
+        Flag(("--enforce-eager",), "start without compiling first"),
+    ]
+    cache = max(-(-model.kv_bytes("bf16") * window * concurrency // GIB), 1)
+    return _command(server, flags, {"VLLM_CPU_KVCACHE_SPACE": str(cache)})
+
+
+def _common(server: Server, window: int) -> list[Flag]:
+    mistral = server.format is None or server.format.name == "mistral"
+    tokenizer = "mistral" if mistral or server.mistral_tokenizer else "auto"
+    load = "mistral" if mistral else "safetensors"
+    return [
+        Flag(("serve", str(server.folder)), "start an OpenAI-compatible server for the weights in this folder"),
+        Flag(("--served-model-name", MODEL), "the name that clients ask for"),
+        Flag(("--host", server.host), "who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone"),
+        Flag(("--port", str(server.port)), "where it listens"),
+        Flag(("--tokenizer-mode", tokenizer), "how text becomes tokens: tekken.json, as Mistral ships it"),
+        Flag(("--config-format", "mistral" if mistral else "hf"), "which file describes the model"),
+        Flag(("--load-format", load), "which files hold the weights"),
+        Flag(("--tool-call-parser", "mistral"), "how the model writes tool calls"),
+        Flag(("--enable-auto-tool-choice",), "let it decide to call a tool; without this tool calls stay plain text"),
+        Flag(("--max-model-len", str(window)), "the window: the longest prompt and answer together, in tokens"),
+        Flag(("--enable-prefix-caching",), "work out the start that requests share (system prompt, tools) only once"),
+    ]
+
+
+def _command(server: Server, flags: Sequence[Flag], environment: Mapping[str, str] | None = None) -> Command:
+    handed_on = (Flag(server.extra, "handed on as given"),) if server.extra else ()
+    quiet = {
+        "HF_HUB_OFFLINE": "1",  # the weights are here: nothing is fetched, and no name is looked up
+        "VLLM_NO_USAGE_STATS": "1",  # vLLM would send them to its makers
+    }
+    return Command(server.executable, (*flags, *handed_on), quiet | dict(environment or {}))
+
+
+def _natively(server: Server, flags: list[Flag], nodes: int) -> list[Command]:
+    commands: list[Command] = []
+    for rank in range(nodes):
+        own = [
+            Flag(("--nnodes", str(nodes)), "how many machines; the same command, but for the rank, runs on each"),
+            Flag(("--node-rank", str(rank)), "which of them this is"),
+            Flag(("--master-addr", str(server.head)), "the first machine, which the others look for"),
+            Flag(("--master-port", str(MASTER_PORT)), "and where: open it between the machines"),
+        ]
+        if rank:
+            own.append(Flag(("--headless",), "only work; the first machine answers the clients"))
+        command = _command(server, [*flags, *own])
+        commands.append(Command(command.executable, command.flags, command.environment, serves=rank == 0))
+    return commands
+
+
+def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[Command]:
+    own = [Flag(("--distributed-executor-backend", "ray"), "find the other machines by Ray")]
+    if copies > 1:
+        own.append(Flag(("--data-parallel-backend", "ray"), "place the copies by Ray too"))
+    address = f"{server.head}:{RAY_PORT}"
+    ray = str(Path(server.executable).with_name("ray"))  # installed with vLLM, or on the path as it is
+    first = _command(server, [*flags, *own], {"RAY_ADDRESS": address})
+    start = (ray, "start", "--head", f"--node-ip-address={server.head}", f"--port={RAY_PORT}")
+    join = Flag(("start", f"--address={address}", "--block"), "join the Ray cluster of the first machine, and work")
+    return [
+        Command(first.executable, first.flags, first.environment, before=(start,)),
+        *(Command(ray, (join,), serves=False) for _ in range(nodes - 1)),
+    ]
+
+
+def _check_extra(extra: Sequence[str]) -> None:
+    for word in extra:
+        if not word.isprintable():
+            raise ConfigurationError(f"{word!r} after -- holds characters that can't be printed.")
+        name = word.partition("=")[0]
+        # vLLM reads _ as -, and argparse takes any beginning that only one flag has.
+        flag = SHORT.get(name, name.replace("_", "-"))
+        found = [decided for decided in DECIDED if flag == decided or (len(flag) > 2 and decided.startswith(flag))]
+        if flag.startswith("--") and found:
+            shown = name if "--api-key" in found else word  # what follows is the key
+            raise ConfigurationError(f"{shown} can't be handed on after --: {DECIDED[found[0]]}.")
+
+
+def _is_host(host: str) -> bool:
+    return _is_ip(host) or (_HOST.fullmatch(host) is not None and not host.startswith("-"))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

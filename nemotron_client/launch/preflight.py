@@ -1,0 +1,222 @@
+"""Judge whether a server can start on a machine, from what ``machine.py`` saw of it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .plan import Plan
+from .sizes import GIB, GPU, GPUS, Model
+
+Level = Literal["ok", "warning", "problem"]
+
+_HOPPER = (9, 0)
+# Docker gives a container 64 MiB; vLLM's and NVIDIA's own instructions ask for 16 GiB or the host's.
+_LEAST_SHARED, _USUAL_SHARED = GIB, 16 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU of this machine.
+
+    Attributes:
+        name: As the driver calls it.
+        total: Its memory in MiB.
+        free: What no program holds, in MiB.
+        capability: CUDA's compute capability: (9, 0) is Hopper, (10, 0) Blackwell.
+    """
+
+    name: str
+    total: int
+    free: int
+    capability: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was seen of this machine.
+
+    Attributes:
+        cards: Its GPUs that may be used.
+        no_cards: Why there are none.
+        vllm: Path of vLLM's program; None if it isn't there.
+        versions: Of the distributions installed beside it, by name, as far as known.
+        port: Why the port can't be used; None if it can.
+        shared: Bytes of /dev/shm; None where there is none.
+        memory: Bytes of free main memory; None where unknown.
+    """
+
+    cards: tuple[Card, ...]
+    no_cards: str
+    vllm: str | None
+    versions: dict[str, str]
+    port: str | None
+    shared: int | None
+    memory: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        level: A problem keeps the server from starting, or its tools from working.
+        what: What was found.
+        remedy: What to do about it.
+    """
+
+    level: Level
+    what: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Versions that don't go together.
+
+    Attributes:
+        vllm: The version of vLLM, as it begins.
+        other: The other distribution.
+        since: From which version of it.
+        effect: What happens.
+        remedy: What to install.
+    """
+
+    vllm: str
+    other: str
+    since: tuple[int, ...]
+    effect: str
+    remedy: str
+
+
+# Measured: with 1.12 the same requests are answered (docs/explanation/protocol.md, "Sizing").
+CLASHES = (
+    Clash(
+        "0.32.",
+        "mistral_common",
+        (1, 13),
+        "requests with tools are refused (400, get_lark_from_jinja() missing 1 required positional argument)",
+        "pip install 'mistral_common<1.13' beside that vLLM",
+    ),
+)
+
+
+def kind(card: Card) -> GPU:
+    """Return what is known of a card, or make it of what the driver says."""
+    names = {"H200": "H200", "B200": "B200", "H100 NVL": "H100-NVL", "H100": "H100"}
+    found = next((GPUS[key] for name, key in names.items() if name in card.name), None)
+    own = GPU.of(card.name, card.total)
+    return found if found and found.memory == own.memory else own
+
+
+def on_gpus(plan: Plan, machine: Machine) -> Iterator[Finding]:
+    """Judge this machine's part in a plan."""
+    wanted, cards = plan.machines, machine.cards
+    if not cards:
+        yield Finding(
+            "problem",
+            f"no GPU: {machine.no_cards}",
+            f"run this where {wanted.gpus}x {wanted.gpu.name} are, or try vLLM on the CPU with --cpu",
+        )
+        return
+    shown = f"{len(cards)}x {cards[0].name}"
+    if len(cards) < wanted.gpus:
+        yield Finding("problem", f"{shown}, the plan needs {wanted.gpus}", f"plan with --gpus {len(cards)}x...")
+    else:
+        yield Finding("ok", shown)
+    yield from _memory(plan, cards[: wanted.gpus])
+    oldest = min(card.capability for card in cards)
+    if oldest < _HOPPER:
+        generation = "older than Hopper (compute capability {}.{})".format(*oldest)
+        yield Finding("warning", generation, "the model card names Hopper; fp8 may be slow or missing")
+    if wanted.gpus > 1:
+        yield _shared(machine.shared)
+
+
+def on_cpu(model: Model, window: int, concurrency: int, machine: Machine) -> Iterator[Finding]:
+    """Judge whether a model can be served from main memory."""
+    needed = model.weights + max(model.kv_bytes("bf16") * window * concurrency, GIB) + 2 * GIB
+    told = f"about {needed / GIB:.0f} GiB of memory needed"
+    if machine.memory is None:
+        yield Finding("warning", f"{told}, and what is free can't be seen here")
+    elif machine.memory < needed:
+        yield Finding("problem", f"{told}, {machine.memory / GIB:.0f} free", "use a smaller --window, or GPUs")
+    else:
+        yield Finding("ok", f"{told}, {machine.memory / GIB:.0f} free")
+
+
+def of_software(machine: Machine, executable: str) -> Iterator[Finding]:
+    """Judge the installed vLLM and what stands beside it."""
+    if machine.vllm is None:
+        yield Finding(
+            "problem",
+            f"{executable!r} is not a program here",
+            "pip install vllm==0.32.0, or say where it is with --vllm PATH",
+        )
+        return
+    version = machine.versions.get("vllm")
+    if version is None:
+        yield Finding("warning", f"{machine.vllm}: its version can't be seen", "vLLM 0.32 is what this was tried with")
+    elif not version.startswith("0.32."):
+        yield Finding("warning", f"vLLM {version}", "0.32 is what this was tried with; others may know other flags")
+    else:
+        yield Finding("ok", f"vLLM {version}")
+    for clash in CLASHES:
+        other = machine.versions.get(clash.other)
+        if version and other and version.startswith(clash.vllm) and _numbers(other) >= clash.since:
+            yield Finding("problem", f"vLLM {version} with {clash.other} {other}: {clash.effect}", clash.remedy)
+
+
+def of_weights(folder: Path, problems: Sequence[str] | None) -> Iterator[Finding]:
+    """Judge a folder of weights, from what is wrong with it; None where it could not be read at all."""
+    if problems is None:
+        yield Finding("problem", f"weights: {folder} can't be read here", "run this where they are")
+        return
+    for problem in problems:
+        yield Finding("problem", f"weights: {problem}", "copy or download the folder again, whole")
+    if not problems:
+        yield Finding("ok", "weights: all files are there, readable and whole")
+
+
+def of_port(problem: str | None) -> Finding:
+    """Judge the address to listen on."""
+    if problem is None:
+        return Finding("ok", "the port is free")
+    return Finding("problem", problem, "end what uses it, or choose another with --port")
+
+
+def of_reach(*, loopback: bool, with_key: bool, key_name: str) -> Iterator[Finding]:
+    """Judge who may use the server."""
+    if not loopback and not with_key:
+        yield Finding(
+            "warning", "everyone who reaches this machine can use the server", f"set {key_name} to a key of your choice"
+        )
+
+
+def _memory(plan: Plan, cards: Sequence[Card]) -> Iterator[Finding]:
+    for number, card in enumerate(cards):
+        has = GPU.of(card.name, card.total).memory
+        if has < plan.machines.gpu.memory:
+            shown = f"GPU {number} has {has / GIB:.0f} GiB, the plan counts on {plan.machines.gpu.memory / GIB:.0f}"
+            yield Finding("problem", shown, "plan with the GPUs that are here: leave --gpus away")
+        if card.free < card.total * plan.machines.share:
+            yield Finding(
+                "problem",
+                f"GPU {number} has {card.free:,} of {card.total:,} MiB free, vLLM wants {plan.machines.share:.0%}",
+                "end the programs that nvidia-smi lists, or lower --gpu-memory-utilization",
+            )
+
+
+def _shared(size: int | None) -> Finding:
+    shown = "no shared memory (/dev/shm)" if size is None else f"{size / GIB:.2g} GiB of shared memory"
+    remedy = "several GPUs talk through it: start the container with --ipc=host or --shm-size=16g"
+    if size is None or size < _LEAST_SHARED:
+        return Finding("problem", shown, remedy)
+    return Finding("warning", shown, remedy) if size < _USUAL_SHARED else Finding("ok", shown)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version.partition("+")[0])[:3]))

@@ -1,0 +1,249 @@
+"""Start a server, wait until it answers, stay until it ends; pass signals on and leave no process behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+from types import FrameType
+from typing import BinaryIO
+
+from nemotron_client.client import Nemotron
+from nemotron_client.config import MODEL, Secret, redact, resolve
+from nemotron_client.errors import APIConnectionError, ConfigurationError, InternalServerError, NemotronError
+from nemotron_client.timeouts import Timeout
+
+from .command import KEY, Command
+from .diagnose import diagnose
+from .process import Group
+from .show import usage
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FAILED = 1
+_BY_SIGNAL = 128  # and the signal's number, as shells tell of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        start: For the first answer.
+        end: From a signal to the end by force.
+        pause: Between two questions whether it is ready.
+        tell: Between two words about waiting.
+        clock: What tells the time.
+    """
+
+    start: float = 1800.0
+    end: float = 30.0
+    pause: float = 1.0
+    tell: float = 15.0
+    clock: Callable[[], float] = field(default=monotonic)
+
+
+class Supervisor:
+    """Look after one server from its start to its end."""
+
+    def __init__(
+        self,
+        command: Command,
+        url: str,
+        environment: Mapping[str, str],
+        *,
+        out: BinaryIO,
+        say: Callable[[str], None],
+        patience: Patience,
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            command: What to run.
+            url: Where its API will be.
+            environment: Of this process; what it sets comes before what the command would.
+            out: Where the server's log goes.
+            say: Told what happens.
+            patience: How long to wait for what.
+
+        Raises:
+            ConfigurationError: The key in the environment can't be one.
+        """
+        self._command, self._url, self._out, self._say, self._patience = command, url, out, say, patience
+        self._environment = {**command.environment, **environment}
+        self._key = Secret(environment.get(KEY, ""))
+        try:
+            resolve({}, base_url=url, api_key=self._key, allow_insecure=True)
+        except ConfigurationError as error:  # told now, and not when the model has been loaded
+            raise ConfigurationError(f"{KEY} can't be sent by a client: {error}") from None
+        self._group: Group | None = None
+        self._early: list[int] = []  # signals that came before there was a group
+        self._stopping: float | None = None  # since when
+        self._by = 0  # which signal
+        self._ended: SimpleQueue[None] = SimpleQueue()
+
+    def run(self) -> int:
+        """Run the server to its end.
+
+        Returns:
+            Its exit status; 128 and the signal's number if a signal ended it; 1 if it never answered.
+
+        Raises:
+            ConfigurationError: It can't be started at all.
+        """
+        with self._handling_signals():
+            began = self._patience.clock()
+            for words in self._command.before:
+                if status := self._first(words):
+                    return status
+            group = self._start()
+            try:
+                answered = not self._command.serves or self._until_it_answers(group, began)
+                given_up = not answered and not group.over and self._stopping is None
+                if given_up:
+                    self._stop(group, signal.SIGTERM)
+                self._wait(group)
+            finally:
+                status = group.close()
+            self._farewell(group, status, self._patience.clock() - began)
+            if given_up:
+                return _FAILED
+            return status if status >= 0 else _BY_SIGNAL - status
+
+    def _first(self, words: tuple[str, ...]) -> int:
+        self._say(f"First: {' '.join(words)}")
+        try:
+            return subprocess.run(words, env=self._environment, check=False).returncode  # noqa: S603 - as in process.py
+        except OSError as error:
+            raise ConfigurationError(f"{words[0]} can't be started: {error.strerror}.") from None
+
+    def _start(self) -> Group:
+        argv = self._command.argv
+        try:
+            group = Group(
+                argv, self._environment, out=self._out, clean=self._clean, ended=lambda: self._ended.put(None)
+            )
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte
+            raise ConfigurationError(f"{argv[0]} can't be started: {error}.") from None
+        self._group = group
+        for number in self._early:
+            self._stop(group, number)
+        return group
+
+    def _until_it_answers(self, group: Group, began: float) -> bool:
+        """Ask until one real token has come; return whether it has."""
+        import httpx2
+
+        patience, told = self._patience, began
+        # No proxy from the environment: this goes to our own machine.
+        with (
+            httpx2.Client(trust_env=False) as http,
+            Nemotron(
+                base_url=self._url,
+                api_key=self._key,
+                model=MODEL,
+                max_retries=0,  # a server that fails its first question has failed
+                http_client=http,
+                allow_insecure=True,
+            ) as client,
+        ):
+            while not group.over and self._stopping is None:
+                state = client.server.ready()
+                if state:
+                    return self._answers(group, client, began)
+                now = patience.clock()
+                if now - began > patience.start:
+                    self._say(f"Not ready after {now - began:.0f} s, so it is ended. It last said: {state.detail}")
+                    self._say("A larger --ready-timeout waits longer; the log above tells how far it came.")
+                    return False
+                if now - told >= patience.tell:
+                    told = now
+                    why = state.detail if state.status_code else "it opens its port when the model is loaded"
+                    self._say(f"{now - began:.0f} s: not ready yet ({why})")
+                self._ends_within(patience.pause)
+        return False
+
+    def _answers(self, group: Group, client: Nemotron, began: float) -> bool:
+        clock = self._patience.clock
+        asked = clock()
+        self._say(f"{asked - began:.0f} s: it says it is ready; asking for one token, which may compile at first.")
+        try:
+            done = client.chat.completions.create(
+                messages="Hello", max_tokens=1, timeout=Timeout(first_event=600, total=600)
+            )
+        except NemotronError as error:
+            if isinstance(error, APIConnectionError | InternalServerError) and self._stopping is None:
+                self._ends_within(self._patience.end)  # it may be ending, and then its log says why
+            if not group.over and self._stopping is None:
+                self._say(f"It is up but does not answer, so it is ended. {type(error).__name__}: {error}")
+            return False
+        took = f"{clock() - began:.0f} s after the start, {clock() - asked:.1f} s after the question"
+        self._say(f"Ready: {self._url} answered {done.text!r} {took}. Use it:")
+        self._say(usage(self._url, with_key=bool(self._key)))
+        self._say("Ctrl-C ends it.")
+        return True
+
+    def _wait(self, group: Group) -> None:
+        """Wait for the end; by force, once a signal was given its time."""
+        while not group.over and self._stopping is None:
+            self._ended.get()
+        if self._stopping is None:
+            return
+        # Said here, as the handler may have interrupted another word.
+        self._say(f"{signal.Signals(self._by).name} was passed on to vLLM; another one kills it at once.")
+        while not group.over:
+            left = self._stopping + self._patience.end - self._patience.clock()
+            if left <= 0:
+                self._say(f"It has not ended within {self._patience.end:g} s, so it is killed.")
+                group.send(signal.SIGKILL)
+                self._ended.get()
+            else:
+                self._ends_within(left)
+
+    def _ends_within(self, seconds: float) -> None:
+        try:
+            self._ended.get(timeout=seconds)
+        except Empty:
+            return
+
+    def _farewell(self, group: Group, status: int, seconds: float) -> None:
+        shown = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+        self._say(f"vLLM has ended {shown} after {seconds:.0f} s; none of its processes is left.")
+        if self._command.before:
+            self._say("Ray, which was started first, runs on; `ray stop` ends it on this machine.")
+        if status and self._stopping is None:
+            cause = diagnose(list(group.tail), status)
+            self._say(f"Why: {cause.what or 'not known here; the log says'}")
+            for line in cause.lines:
+                self._say(f"  | {line}")
+            self._say(f"What to change: {cause.remedy}")
+
+    @contextmanager
+    def _handling_signals(self) -> Generator[None]:
+        def handle(number: int, _: FrameType | None) -> None:
+            if self._group is None:
+                self._early.append(number)
+            else:
+                self._stop(self._group, number)
+
+        before = {number: signal.signal(number, handle) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, group: Group, number: int) -> None:
+        """Pass a signal on; the second one kills, as who sends it is in a hurry."""
+        if self._stopping is None:
+            self._stopping, self._by = self._patience.clock(), number
+            group.send(number)
+            self._ended.put(None)  # so that who waits looks at the time
+        else:
+            group.send(signal.SIGKILL)
+
+    def _clean(self, line: bytes) -> bytes:
+        return redact(line, {KEY: self._key})

@@ -1,0 +1,201 @@
+"""What is run: words for a process, no shell, no key, and nothing that vLLM 0.32's parser would refuse."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_client.errors import ConfigurationError
+from nemotron_client.launch import GPUS, Machines, Wish, command, plan
+from nemotron_client.launch.checkpoint import HF
+from nemotron_client.launch.command import Server
+from tests.launch.commands import MODEL, TINY, commands
+
+FLAGS: dict[str, dict[str, object]] = json.loads(
+    (Path(__file__).parents[1] / "fixtures/vllm-0.32-flags.json").read_text()
+)
+FOLDER = Path("/weights")
+SERVER = Server(folder=FOLDER)
+COMMANDS = commands(FOLDER)
+ALL = [pytest.param(each, id=f"{name} {rank}") for name, made in COMMANDS.items() for rank, each in enumerate(made)]
+H100 = Machines(GPUS["H100"], 8)
+
+
+def value(words: Sequence[str], flag: str) -> str:
+    return words[words.index(flag) + 1]
+
+
+@pytest.mark.parametrize("made", ALL)
+def test_every_flag_is_one_of_vllm_0_32_with_as_many_values_as_it_takes(made: command.Command) -> None:
+    if made.executable == "ray":
+        assert made.argv == ("ray", "start", "--address=10.0.0.1:6379", "--block")
+        return
+    program, serve, folder, *rest = made.argv
+    assert (program, serve, folder) == ("vllm", "serve", "/weights")
+    while rest:
+        about = FLAGS[rest.pop(0)]
+        if about["takes"] != "0":
+            given = rest.pop(0)
+            choices = about.get("choices")
+            assert not isinstance(choices, list) or given in choices
+
+
+def test_a_checkpoint_of_mistrals_is_served_with_its_own_formats_and_tools() -> None:
+    (made,) = COMMANDS["one node"]
+    for flag in ("--tokenizer-mode", "--config-format", "--load-format", "--tool-call-parser"):
+        assert value(made.argv, flag) == "mistral"
+    assert "--enable-auto-tool-choice" in made.argv
+    assert "--enable-prefix-caching" in made.argv
+    assert value(made.argv, "--served-model-name") == "mistralai/mistral-nemotron"
+    assert value(made.argv, "--max-model-len") == "131072"
+    assert value(made.argv, "--tensor-parallel-size") == "8"
+    assert value(made.argv, "--gpu-memory-utilization") == "0.9"
+    assert "--kv-cache-dtype" not in made.argv
+    assert "--quantization" not in made.argv
+
+
+def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
+    (made,) = COMMANDS["Hugging Face's format"]
+    assert (value(made.argv, "--config-format"), value(made.argv, "--load-format")) == ("hf", "safetensors")
+    assert value(made.argv, "--tokenizer-mode") == "auto"
+    server = replace(SERVER, format=HF, mistral_tokenizer=True)
+    (made,) = command.on_gpus(server, plan(MODEL, H100, Wish()))
+    assert value(made.argv, "--tokenizer-mode") == "mistral"
+
+
+def test_fp8_is_asked_for_where_it_is_planned_and_not_made_again_of_fp8() -> None:
+    (made,) = COMMANDS["fp8"]
+    assert (value(made.argv, "--quantization"), value(made.argv, "--kv-cache-dtype")) == ("fp8", "fp8")
+    already = replace(MODEL, weights=MODEL.weights_fp8, precision="fp8")
+    (made,) = command.on_gpus(SERVER, plan(already, H100, Wish(fp8=True)))
+    assert "--quantization" not in made.argv
+
+
+def test_each_node_has_its_rank_and_only_the_first_serves() -> None:
+    made = COMMANDS["stages over nodes"]
+    assert [value(each.argv, "--node-rank") for each in made] == ["0", "1"]
+    assert {value(each.argv, "--master-addr") for each in made} == {"10.0.0.1"}
+    assert [each.serves for each in made] == [True, False]
+    assert ["--headless" in each.argv for each in made] == [False, True]
+    assert value(made[0].argv, "--pipeline-parallel-size") == "2"
+
+
+def test_with_ray_the_first_node_starts_the_cluster_and_vllm_and_the_others_join_it() -> None:
+    first, second = COMMANDS["Ray"]
+    assert first.before == (("ray", "start", "--head", "--node-ip-address=10.0.0.1", "--port=6379"),)
+    assert first.environment["RAY_ADDRESS"] == "10.0.0.1:6379"
+    assert value(first.argv, "--distributed-executor-backend") == "ray"
+    assert "--nnodes" not in first.argv
+    assert (second.executable, second.serves) == ("ray", False)
+    assert value(COMMANDS["copies by Ray"][0].argv, "--data-parallel-backend") == "ray"
+
+
+def test_ray_is_the_one_beside_vllm() -> None:
+    server = replace(SERVER, executable="/opt/v/bin/vllm", head="10.0.0.1", backend="ray")
+    first, second = command.on_gpus(server, plan(MODEL, replace(H100, nodes=2), Wish()))
+    assert (first.before[0][0], second.argv[0]) == ("/opt/v/bin/ray", "/opt/v/bin/ray")
+
+
+def test_on_the_cpu_the_cache_has_room_for_what_is_wanted() -> None:
+    assert COMMANDS["CPU"][0].environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert command.on_cpu(SERVER, MODEL, 131_072, 2).environment["VLLM_CPU_KVCACHE_SPACE"] == "88"
+
+
+@pytest.mark.parametrize("made", ALL)
+def test_nothing_is_fetched_and_nothing_is_sent_to_vllms_makers(made: command.Command) -> None:
+    if made.executable != "ray":
+        assert made.environment.items() >= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}.items()
+
+
+@pytest.mark.parametrize("made", ALL)
+def test_no_key_is_on_a_command_line_or_in_what_is_set(made: command.Command) -> None:
+    assert "--api-key" not in made.argv
+    assert "VLLM_API_KEY" not in made.environment
+
+
+def test_flags_after_the_dashes_are_handed_on_as_they_are() -> None:
+    (made,) = COMMANDS["Hugging Face's format"]
+    assert made.argv[-2:] == ("--max-num-seqs", "64")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("--tensor-parallel-size=4", "--tensor-parallel-size=4 can't be handed on after --: use --tensor-parallel"),
+        ("--max_model_len", "use --window"),
+        ("--max-model-le", "use --window"),
+        ("-tp", "use --tensor-parallel"),
+        ("--config", "they would go past the plan"),
+        ("a\nb", r"'a\\nb' after -- holds characters that can't be printed"),
+    ],
+)
+def test_a_flag_that_the_plan_decides_is_not_handed_on(extra: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        replace(SERVER, extra=(extra,))
+
+
+@pytest.mark.parametrize("extra", ["--api-key=sk-made-up", "--api_key=sk-made-up", "--api-k=sk-made-up"])
+def test_a_key_after_the_dashes_is_refused_and_not_shown(extra: str) -> None:
+    with pytest.raises(ConfigurationError, match="set the environment variable VLLM_API_KEY") as refused:
+        replace(SERVER, extra=(extra,))
+    assert "made-up" not in str(refused.value)
+
+
+@pytest.mark.parametrize("extra", ["--config-format", "--max-num-seqs", "-", "--no-enable-prefix-caching", "64"])
+def test_other_flags_and_values_are(extra: str) -> None:
+    assert replace(SERVER, extra=(extra,)).extra == (extra,)
+
+
+def test_every_flag_that_is_kept_back_is_one_of_vllms() -> None:
+    assert {*command.DECIDED, *command.SHORT} <= FLAGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port": 0}, "--port 0: give a number from 1 to 65535"),
+        ({"port": 70_000}, "--port 70000"),
+        ({"host": "-x"}, "--host '-x' is no address"),
+        ({"host": "a b"}, "--host 'a b' is no address"),
+        ({"head": "$(id)"}, r"--head '\$\(id\)' is no address"),
+    ],
+)
+def test_an_address_that_can_not_be_one_is_refused(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Server(folder=FOLDER, **settings)  # type: ignore[arg-type] # on purpose
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "loopback"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/v1", True),
+        ("localhost", "http://localhost:8000/v1", True),
+        ("::1", "http://[::1]:8000/v1", True),
+        ("0.0.0.0", "http://127.0.0.1:8000/v1", False),  # noqa: S104
+        ("::", "http://[::1]:8000/v1", False),
+        ("gpu1.internal", "http://gpu1.internal:8000/v1", False),
+    ],
+)
+def test_a_client_on_this_machine_finds_it(host: str, url: str, loopback: bool) -> None:  # noqa: FBT001
+    server = replace(SERVER, host=host)
+    assert (server.url, server.loopback) == (url, loopback)
+
+
+def test_several_nodes_need_the_address_of_the_first() -> None:
+    with pytest.raises(ConfigurationError, match="--nodes 2: give --head ADDRESS"):
+        command.on_gpus(SERVER, plan(MODEL, replace(H100, nodes=2), Wish()))
+
+
+def test_a_plan_in_which_nothing_fits_has_no_command() -> None:
+    with pytest.raises(ConfigurationError, match="there is nothing to run"):
+        command.on_gpus(SERVER, plan(MODEL, Machines(GPUS["H100"], 1), Wish()))
+
+
+@given(st.text(min_size=1).filter(str.isprintable))
+def test_a_folder_of_any_name_is_one_word(name: str) -> None:
+    made = command.on_cpu(replace(SERVER, folder=Path("/") / name), TINY, 1024, 1)
+    assert made.argv[2] == str(Path("/") / name)

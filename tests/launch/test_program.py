@@ -1,0 +1,347 @@
+"""``python -m nemotron_client.launch``, as someone uses it who has never run vLLM."""
+
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nemotron_client.launch.__main__ import main
+from nemotron_client.launch.arguments import parse
+from nemotron_client.launch.supervise import Patience
+from tests.launch.folders import hugging_face, mistral, safetensors
+from tests.launch.stand_in import ends
+
+FIGURES = ("--params", "123B", "--layers", "88", "--heads", "96", "--kv-heads", "8", "--head-dim", "128")
+SMI = "NVIDIA H100 80GB HBM3, 81559, 81000, 9.0"
+
+
+class Program:
+    """The program, in a place where nothing is installed but what a test installs."""
+
+    def __init__(self, home: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.home, self._capture = home, capture
+        self.out = self.err = ""
+
+    def __call__(self, *words: str) -> int:
+        status = main(words)
+        captured = self._capture.readouterr()
+        self.out, self.err = captured.out, captured.err
+        return status
+
+    def install(self, name: str, text: str) -> None:
+        made = self.home / "bin" / name
+        made.write_text(f"#!{sys.executable}\n{text}")
+        made.chmod(0o755)
+
+    def install_vllm(self, version: str = "0.32.0") -> None:
+        self.install("vllm", (Path(__file__).parent / "stand_in.py").read_text())
+        (self.home / f"lib/python3.12/site-packages/vllm-{version}.dist-info").mkdir(parents=True)
+
+    def install_gpus(self, count: int) -> None:
+        self.install("nvidia-smi", "\n".join(f"print('{n}, GPU-{n}, {SMI}')" for n in range(count)))
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Program(tmp_path, capsys)
+
+
+@pytest.fixture
+def port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+def test_a_plan_is_printed_and_says_by_its_status_whether_it_fits(program: Program) -> None:
+    assert program("plan", *FIGURES, "--gpus", "8xH100") == 0
+    assert "8 x 1 x 1     28.6 GiB" in program.out
+    assert program("plan", *FIGURES, "--gpus", "4xh100") == 1
+    assert "The nearest that would:" in program.out
+
+
+def test_a_plan_is_read_off_the_weights(program: Program) -> None:
+    mistral(program.home / "my weights")
+    assert program("plan", "--weights", "my weights", "--gpus", "1xH200") == 0
+    assert "2 layers, 4 heads, 2 KV heads of 32" in program.out
+
+
+def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
+    program.install_gpus(4)
+    assert program("plan", *FIGURES, "--kv-cache", "fp8") == 0
+    assert "4x H100 80 GB" in program.out
+
+
+@pytest.mark.parametrize(
+    ("smi", "why"), [(None, "nvidia-smi, which comes with NVIDIA's driver"), ("", "none is visible")]
+)
+def test_without_gpus_it_says_so_and_what_to_say(program: Program, smi: str | None, why: str) -> None:
+    if smi is not None:
+        program.install("nvidia-smi", smi)
+    assert program("plan", *FIGURES) == 1
+    assert f"This machine has no GPU that can be seen ({why}" in program.err
+    assert "e.g. --gpus 8xH100" in program.err
+
+
+@pytest.mark.parametrize("gpus", ["8", "8xA100", "xH100", "H100"])
+def test_gpus_that_are_not_known_are_refused_with_those_that_are(program: Program, gpus: str) -> None:
+    assert program("plan", *FIGURES, "--gpus", gpus) == 1
+    assert program.err == f"--gpus {gpus!r}: give a number and a kind: 8xH100, 8xH100-NVL, 8xH200, 8xB200.\n"
+
+
+def test_a_model_that_is_not_described_is_asked_for(program: Program) -> None:
+    assert program("plan", "--gpus", "8xH100") == 1
+    assert "Not known of the model: --params, --layers, --kv-heads, --head-dim" in program.err
+
+
+def test_a_dry_run_without_gpus_explains_everything_and_starts_nothing(program: Program) -> None:
+    weights = mistral(program.home / "weights")
+    assert program("vllm", "--weights", "weights", "--gpus", "8xH100", "--window", "65536", "--dry-run") == 0
+    for words in (
+        "No weights of mistral-nemotron are published.",
+        "The plan\n",
+        "This is arithmetic",
+        f"vllm serve {weights} \\\n",
+        "What each part is for",
+        "problem  no GPU: nvidia-smi, which comes with NVIDIA's driver, is not installed: run this where 8x H100",
+        "problem  'vllm' is not a program here: pip install vllm==0.32.0",
+        "ok       weights: all files are there",
+        "Nothing was started.",
+        'print(Nemotron(base_url="http://127.0.0.1:8000/v1")',
+    ):
+        assert words in program.out
+    assert program.err == ""
+
+
+def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
+    assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 0
+    assert "problem  weights: /data/w can't be read here: run this where they are" in program.out
+    assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 1
+    assert program.err == "--weights /data/w: No such file or directory.\n"
+
+
+def test_a_dry_run_of_what_does_not_fit_has_no_command(program: Program) -> None:
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "2xH100", "--dry-run") == 1
+    assert program.out.endswith("So there is no command to show.\n")
+
+
+def test_weights_are_needed_to_serve(program: Program) -> None:
+    assert program("vllm", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
+    assert program.err.startswith("--weights DIR is needed")
+
+
+def test_a_server_for_everyone_asks_for_a_key_and_no_key_is_shown(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--host", "0.0.0.0", "--dry-run")  # noqa: S104
+    assert program(*words) == 0
+    assert "warning  everyone who reaches this machine can use the server: set VLLM_API_KEY" in program.out
+    monkeypatch.setenv("VLLM_API_KEY", "sk-made-up")
+    assert program(*words) == 0
+    assert "everyone who reaches" not in program.out
+    assert "sk-made-up" not in program.out
+
+
+def test_a_script_is_written_for_each_node_and_never_over_another(program: Program) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
+    (program.home / "scripts").mkdir()
+    assert program(*words, "--emit", "script", "--output", "scripts") == 0
+    assert program.out == "scripts/serve-node0.sh\nscripts/serve-node1.sh\n"
+    for rank in (0, 1):
+        file = program.home / f"scripts/serve-node{rank}.sh"
+        assert f"--node-rank {rank} " in file.read_text()
+        assert file.stat().st_mode & 0o777 == 0o755
+    assert program(*words, "--emit", "script", "--output", "scripts") == 1
+    assert program.err == "scripts/serve-node0.sh can't be written: File exists. See --output.\n"
+
+
+def test_a_rank_that_no_node_has_is_refused(program: Program) -> None:
+    program.install_vllm()
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100")
+    for rank in ("1", "-1"):
+        assert program(*words, "--node-rank", rank) == 1
+        assert program.err == f"--node-rank {rank}: with --nodes 1 give 0 to 0.\n"
+
+
+def test_nothing_starts_where_a_check_finds_a_problem(program: Program) -> None:
+    program.install_vllm()
+    program.install_gpus(1)
+    (mistral(program.home / "w") / "consolidated.safetensors").write_bytes(safetensors()[:-1])
+    words = ("vllm", "--weights", "w", "--params", "52", "--gpus", "1xH100")
+    assert program(*words) == 1
+    assert "[launch]   problem  weights: consolidated.safetensors: has" in program.err
+    assert program.err.endswith("[launch] Not started, as there is a problem. --force starts it nevertheless.\n")
+
+
+class Terminal(io.TextIOWrapper):
+    """What a person looks at, who presses Ctrl-C when it is ready."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+        self.shown = ""
+
+    def write(self, text: str) -> int:
+        self.shown += text
+        if text.startswith("[launch] Ctrl-C ends it."):
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (mistral, ("--gpus", "1xH100")),
+        (mistral, ("--cpu", "--window", "1024")),
+        (hugging_face, ("--gpus", "1xH100")),
+    ],
+)
+def test_it_starts_waits_answers_and_ends_by_ctrl_c(
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    port: str,
+    make: Callable[[Path], Path],
+    words: tuple[str, ...],
+) -> None:
+    program.install_vllm()
+    program.install_gpus(1)
+    make(program.home / "w")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), write_through=True))
+    monkeypatch.setattr("nemotron_client.launch.supervise.Patience", partial(Patience, pause=0.005))
+    assert main(("vllm", "--weights", "w", "--port", port, *words, "--", "--max-num-seqs", "8")) == 0
+    assert f"[launch] Ready: http://127.0.0.1:{port}/v1 answered 'Hello'" in terminal.shown
+    assert "[launch] vLLM has ended with status 0" in terminal.shown
+    log = sys.stdout.buffer
+    assert isinstance(log, io.BytesIO)
+    served = json.loads(log.getvalue().splitlines()[0])
+    assert served[:2] == ["serve", str(program.home / "w")]
+    assert served[-2:] == ["--max-num-seqs", "8"]
+
+
+def test_a_worker_of_several_nodes_needs_no_port(program: Program, port: str) -> None:
+    program.install_vllm()
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
+    with socket.create_server(("127.0.0.1", int(port))):
+        assert program(*words, "--port", port, "--dry-run") == 0
+        assert f"problem  port {port} of 127.0.0.1 can't be used: it is in use" in program.out
+        assert program(*words, "--port", port, "--node-rank", "1", "--dry-run") == 0
+        assert f"port {port} of" not in program.out
+
+
+def test_a_window_that_the_model_does_not_have_is_refused_on_the_cpu_too(program: Program) -> None:
+    mistral(program.home / "w")
+    assert program("vllm", "--weights", "w", "--cpu", "--window", "200000", "--dry-run") == 1
+    assert program.err == "A window of 200,000 tokens: the model was made for 131,072. Ask for no more.\n"
+
+
+def test_starting_is_for_linux_while_planning_is_for_all(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 0
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--force") == 1
+    assert program.err.startswith("vLLM is started on Linux only")
+
+
+def test_a_key_that_no_client_could_send_is_refused_before_anything_starts(
+    program: Program, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    monkeypatch.setenv("VLLM_API_KEY", "made up")
+    assert program("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port) == 1
+    assert "VLLM_API_KEY can't be sent by a client: api_key holds a character that no key has" in program.err
+    assert "made up" not in program.err
+
+
+def test_a_closed_standard_error_ends_no_server(program: Program, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    program.install_vllm()
+    mistral(program.home / "w")
+    monkeypatch.setenv("STAND_IN", json.dumps({"dies": 6}))
+    monkeypatch.setattr(sys, "stderr", Closed())
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr("nemotron_client.launch.supervise.Patience", partial(Patience, pause=0.005))
+    assert main(("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port)) == 6
+
+
+def test_force_starts_it_nevertheless(program: Program, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    program.install_vllm()
+    monkeypatch.setenv("STAND_IN", json.dumps({"exits": 4}))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert main(("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--port", port, "--force")) == 4
+
+
+def test_as_a_program_it_passes_sigterm_on_and_leaves_nothing(program: Program, port: str) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    root = str(Path(__file__).parents[2])
+    settings = {**os.environ, "PYTHONPATH": root, "STAND_IN": json.dumps({"child": str(program.home / "pid")})}
+    words = [sys.executable, "-X", "dev", "-W", "error", "-m", "nemotron_client.launch"]
+    words += ["vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port]
+    with subprocess.Popen(words, env=settings, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as running:  # noqa: S603
+        assert running.stderr is not None
+        said = ""
+        for line in running.stderr:
+            said += line
+            if "Ctrl-C ends it." in line:
+                running.terminate()
+    assert running.returncode == 0
+    assert "SIGTERM was passed on to vLLM" in said
+    assert "Warning" not in said
+    assert ends(int((program.home / "pid").read_text()))
+
+
+@pytest.mark.usefixtures("program")
+def test_python_m_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["launch", "plan", *FIGURES, "--gpus", "8xH100"])
+    monkeypatch.delitem(sys.modules, "nemotron_client.launch.__main__")
+    with pytest.raises(SystemExit) as exited:
+        runpy.run_module("nemotron_client.launch", run_name="__main__")
+    assert exited.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("123B", 123 * 10**9), ("23.57b", 23_570_000_000), ("800M", 800_000_000), ("52", 52)]
+)
+def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -> None:
+    assert parse(["plan", "--params", text]).params == count
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "--params", "many"], "'many' is no number of parameters: give e.g. 123B"),
+        (["plan", "--params", "0.1"], "'0.1' is no number of parameters"),
+        (["plan", "--layers", "-3"], "'-3' is no number from 1"),
+        (["plan", "--layers", "٣"], "is no number from 1"),
+        (["plan", "--", "--max-num-seqs", "8"], "flags after -- are for vLLM"),
+        (["vllm", "--dry-run", "--emit", "script"], "not allowed with argument"),
+        (["vllm", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--api-key=sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--max-num-seqs", "8"], "unrecognized arguments: --max-num-seqs 8"),
+        ([], "the following arguments are required: plan | vllm"),
+    ],
+)
+def test_a_wrong_command_line_is_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse(words)
+    assert exited.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "made-up" not in said

@@ -1,0 +1,309 @@
+"""The life of a server, with a stand-in for vLLM: start, waiting, answers, crashes, signals, and nothing left behind.
+
+The clock is the test's; a signal comes when something was said, not after a time.
+"""
+
+import errno
+import io
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, TypedDict, Unpack
+
+import pytest
+
+from nemotron_client.errors import ConfigurationError
+from nemotron_client.launch.command import Command, Flag
+from nemotron_client.launch.supervise import Patience, Supervisor
+from tests.launch.stand_in import ends
+
+KEY = "sk-made-up-key"
+
+
+class Manner(TypedDict, total=False):
+    """What the stand-in is told; see there."""
+
+    busy: int
+    says: str
+    exits: int
+    dumb: int
+    dies: int
+    deaf: bool
+    child: str
+
+
+class Broken(io.BytesIO):
+    """A terminal that is closed."""
+
+    def write(self, _: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads")
+
+
+class Run:
+    """One run of the launcher.
+
+    Attributes:
+        said: What it said, word for word.
+        log: What the server printed.
+        on: What to do once something was said that holds these words.
+        port: Where the server is.
+        patience: How long it waits; its clock moves on by `step` seconds each time it is asked.
+    """
+
+    def __init__(self, program: Path, out: BinaryIO | None = None, *, step: float = 0.0) -> None:
+        self.said: list[str] = []
+        self.log = out or io.BytesIO()
+        self.on: dict[str, Callable[[], object]] = {}
+        self._program = program
+        self._time, self._step = 0.0, step
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.command = Command(
+            str(program), (Flag(("serve", "/w"), ""), Flag(("--host", "127.0.0.1", "--port", str(self.port)), ""))
+        )
+        self.patience = Patience(pause=0.005, clock=self._now)
+
+    def __call__(self, environment: Mapping[str, str] | None = None, **manner: Unpack[Manner]) -> int:
+        settings = {"PATH": os.environ["PATH"], "STAND_IN": json.dumps(manner), **(environment or {})}
+        url = f"http://127.0.0.1:{self.port}/v1"
+        return Supervisor(self.command, url, settings, out=self.log, say=self._say, patience=self.patience).run()
+
+    @property
+    def told(self) -> str:
+        return "\n".join(self.said)
+
+    def sending(self, number: int, when: str = "Ready") -> "Run":
+        self.on[when] = lambda: signal.raise_signal(number)
+        return self
+
+    def skipping(self, seconds: float, when: str) -> "Run":
+        self.on[when] = lambda: setattr(self, "_time", self._time + seconds)
+        return self
+
+    def _say(self, text: str) -> None:
+        self.said.append(text)
+        for words in [words for words in self.on if words in text]:
+            self.on.pop(words)()
+
+    def _now(self) -> float:
+        self._time += self._step
+        return self._time
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """Put a program called vllm into a folder with a space in its name."""
+    made = tmp_path / "my programs" / "vllm"
+    made.parent.mkdir()
+    made.write_text(f"#!{sys.executable}\n" + (Path(__file__).parent / "stand_in.py").read_text())
+    made.chmod(0o755)
+    return made
+
+
+@pytest.fixture
+def run(program: Path) -> Run:
+    return Run(program)
+
+
+def test_a_slow_start_is_waited_for_and_ends_with_two_lines_to_use_it(run: Run) -> None:
+    run.sending(signal.SIGINT)
+    assert run(busy=3) == 0
+    assert any(
+        said.startswith(f"Ready: http://127.0.0.1:{run.port}/v1 answered 'Hello' 0 s after the start")
+        for said in run.said
+    )
+    assert f'  print(Nemotron(base_url="http://127.0.0.1:{run.port}/v1").chat.' in run.told
+    assert "SIGINT was passed on to vLLM" in run.told
+    assert run.said[-1] == "vLLM has ended with status 0 after 0 s; none of its processes is left."
+
+
+def test_its_log_is_forwarded_as_it_is(run: Run) -> None:
+    run.sending(signal.SIGTERM)
+    assert run(says="50%\r100%\rdone, größe") == 0
+    assert isinstance(run.log, io.BytesIO)
+    words, *rest = run.log.getvalue().split(b"\n")
+    assert json.loads(words)[:2] == ["serve", "/w"]
+    assert rest == [b"50%\r100%\rdone, gr\xc3\xb6\xc3\x9fe", b"got SIGTERM", b""]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_is_passed_on_and_the_old_handlers_come_back(run: Run, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    run.sending(number)
+    assert run() == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert f"got {number.name}".encode() in run.log.getvalue()
+    assert signal.getsignal(number) == before
+
+
+def test_the_wait_is_told_of_now_and_then(program: Path) -> None:
+    run = Run(program, step=6.0)
+    run.patience = replace(run.patience, start=1e9)
+    assert run.sending(signal.SIGINT)(busy=9) == 0
+    waits = [said for said in run.said if "not ready yet" in said]
+    assert len(waits) >= 2
+    assert any("loading)" in said for said in waits)
+
+
+def test_before_its_port_is_open_it_is_said_when_that_will_be(program: Path) -> None:
+    run = Run(program, step=6.0)
+    run.command = replace(run.command, flags=(*run.command.flags, Flag(("--headless",), "")))
+    run.sending(signal.SIGTERM, "not ready yet (it opens its port when the model is loaded)")
+    assert run() in {0, 128 + 15}  # by its own handler, or before it has one
+
+
+def test_a_start_that_hangs_is_ended_in_time_and_fails(program: Path) -> None:
+    run = Run(program, step=60.0)
+    assert run(busy=10**9) == 1
+    assert "so it is ended. It last said: " in run.told
+    assert "SIGTERM was passed on to vLLM" in run.told
+
+
+def test_a_server_that_does_not_answer_is_ended_and_fails(run: Run) -> None:
+    assert run(dumb=400) == 1
+    assert "It is up but does not answer, so it is ended. BadRequestError: " in run.told
+
+
+def test_one_that_fails_to_answer_is_given_time_to_end_by_itself_first(run: Run) -> None:
+    run.patience = replace(run.patience, end=0.01)
+    assert run(dumb=500) == 1
+    assert "It is up but does not answer, so it is ended. InternalServerError: " in run.told
+
+
+def test_a_crash_at_the_start_tells_why_and_gives_the_status_on(run: Run) -> None:
+    assert run(says="OSError: [Errno 98] Address already in use", exits=3) == 3
+    *_, ended, why, line, remedy = run.said
+    assert ended == "vLLM has ended with status 3 after 0 s; none of its processes is left."
+    assert (why, line) == ("Why: the port is in use", "  | OSError: [Errno 98] Address already in use")
+    assert remedy.startswith("What to change: end what uses it, or choose another with --port")
+
+
+def test_a_crash_at_the_first_question_tells_why_too(run: Run) -> None:
+    assert run(dies=7) == 7
+    assert "Why: out of GPU memory" in run.said
+
+
+def test_a_crash_that_nothing_explains_says_so(run: Run) -> None:
+    assert run(says="KeyError: 'x'", exits=1) == 1
+    assert "Why: not known here; the log says" in run.said
+
+
+def test_an_end_by_force_from_outside_is_told_as_shells_do(run: Run, tmp_path: Path) -> None:
+    child = tmp_path / "pid"
+    run.command = replace(run.command, executable="/bin/sh", flags=(Flag(("-c", "kill -9 $$"), ""),))
+    assert run(child=str(child)) == 128 + 9
+    assert "vLLM has ended by SIGKILL after 0 s" in run.told
+
+
+@pytest.mark.parametrize("manner", [Manner(), Manner(exits=5), Manner(dies=5), Manner(dumb=400)])
+def test_no_process_is_left_however_it_ends(run: Run, tmp_path: Path, manner: Manner) -> None:
+    run.sending(signal.SIGINT)
+    manner["child"] = str(tmp_path / "pid")
+    run(**manner)
+    assert ends(int((tmp_path / "pid").read_text()))
+
+
+def test_a_server_that_is_deaf_is_killed_after_a_time(run: Run) -> None:
+    run.sending(signal.SIGTERM).skipping(31, "SIGTERM was passed on")
+    assert run(deaf=True) == 128 + 9
+    assert "It has not ended within 30 s, so it is killed." in run.told
+
+
+def test_a_second_signal_kills_at_once(run: Run) -> None:
+    run.sending(signal.SIGINT).sending(signal.SIGINT, "another one kills it at once")
+    assert run(deaf=True) == 128 + 9
+    assert "has not ended within" not in run.told
+
+
+def test_a_signal_while_it_starts_is_enough(run: Run) -> None:
+    run.sending(signal.SIGTERM, "First: ")
+    run.command = replace(run.command, before=(("true",),))
+    assert run(busy=10**9) in {0, 128 + 15}
+    assert "Ready" not in run.told
+
+
+def test_a_signal_while_the_model_answers_is_no_failure_of_the_model(run: Run) -> None:
+    run.sending(signal.SIGKILL, "never")
+    run.on = {"asking for one token": lambda: signal.raise_signal(signal.SIGINT)}
+    assert run() == 0
+    assert "does not answer" not in run.told
+
+
+def test_a_command_that_must_run_first_and_fails_ends_it(run: Run) -> None:
+    run.command = replace(run.command, before=(("false",),))
+    assert run() == 1
+    assert run.said == ["First: false"]
+
+
+@pytest.mark.parametrize("words", [("/nowhere/ray",), ("/",)])
+def test_what_can_not_be_started_is_named(run: Run, words: tuple[str, ...]) -> None:
+    command = run.command
+    run.command = replace(command, before=(words,))
+    with pytest.raises(ConfigurationError, match=f"{words[0]} can't be started"):
+        run()
+    run.command = replace(command, executable=words[0])
+    with pytest.raises(ConfigurationError, match=f"{words[0]} can't be started"):
+        run()
+
+
+def test_a_node_that_only_works_is_not_asked_anything(run: Run) -> None:
+    run.command = replace(run.command, serves=False, flags=(*run.command.flags, Flag(("--headless",), "")))
+    assert isinstance(run.log, io.BytesIO)
+
+    class Watching(io.BytesIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override] # what it is given
+            if data == b"headless\n":
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().write(data)
+
+    run.log = Watching()
+    assert run() == 0
+    assert "Ready" not in run.told
+
+
+def test_a_line_without_an_end_is_forwarded_in_pieces(run: Run) -> None:
+    run.command = replace(
+        run.command, executable=sys.executable, flags=(Flag(("-c", "import os; os.write(1, b'x' * 300_000)"), ""),)
+    )
+    assert run() == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert run.log.getvalue() == b"x" * 300_000
+
+
+def test_a_closed_terminal_does_not_stall_the_server(program: Path) -> None:
+    run = Run(program, Broken())
+    assert run.sending(signal.SIGHUP)(says="x" * 100_000) == 0
+    assert "Ready" in run.told
+
+
+def test_a_key_is_sent_by_the_first_question_and_is_in_no_log(run: Run) -> None:
+    run.sending(signal.SIGINT)
+    assert run({"VLLM_API_KEY": KEY}, says=f"the key is {KEY}") == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert KEY not in run.told
+    assert KEY.encode() not in run.log.getvalue()
+    assert b"the key is ***" in run.log.getvalue()
+    assert 'api_key=os.environ["VLLM_API_KEY"]' in run.told
+
+
+def test_a_proxy_of_the_environment_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert run.sending(signal.SIGINT)() == 0
+    assert "Ready" in run.told
+
+
+def test_what_the_user_has_set_comes_before_what_the_launcher_would(run: Run) -> None:
+    run.command = replace(
+        run.command,
+        executable="/bin/sh",
+        flags=(Flag(("-c", "echo $A $B"), ""),),
+        environment={"A": "launcher", "B": "launcher"},
+    )
+    assert run({"A": "user"}) == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert run.log.getvalue() == b"user launcher\n"
