@@ -1,18 +1,18 @@
-"""Test an application that uses Nemotron: `MockServer`, a real HTTP server, and what it can be told to answer.
+"""Test an application that uses Nemotron: a fake server, a real one, cassettes, and what they can be told to answer.
 
-from nemotron_client.testing import MockServer, error, text
+from nemotron_client.testing import FakeServer, error, text
 
-with MockServer() as server, Nemotron(base_url=server.base_url) as client:
-    server.reply(error(429, "slow down", headers={"retry-after": "1"}), text("Hello!"))
-    assert client.chat.completions.create(messages="Hi").text == "Hello!"
-    assert server.posts == 2
+with FakeServer(error(429, "slow down", headers={"retry-after": "1"}), text("Hello!")) as fake:
+    assert fake.client().chat.completions.create(messages="Hi").text == "Hello!"
+    fake.assert_asked("Hi", "Hi")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nemotron_client.testing.recorded import RecordedRequest
 from nemotron_client.testing.replies import (
     Answer,
-    RecordedRequest,
     Reply,
     Scripted,
     cut,
@@ -24,15 +24,26 @@ from nemotron_client.testing.replies import (
 )
 
 if TYPE_CHECKING:
+    from nemotron_client.testing.cassettes import Cassette, CassetteError, UnusedRecordingWarning, replayed
+    from nemotron_client.testing.fake import FakeServer
+    from nemotron_client.testing.hosted import Hosted
     from nemotron_client.testing.server import MockServer
 else:
+    # Not before they are used: the fake and cassettes need the asynchronous client, the server needs uvicorn, which
+    # only the extra `testing` brings.
+    _HOMES = {
+        "Cassette": "cassettes",
+        "CassetteError": "cassettes",
+        "FakeServer": "fake",
+        "Hosted": "hosted",
+        "MockServer": "server",
+        "UnusedRecordingWarning": "cassettes",
+        "replayed": "cassettes",
+    }
 
     def __getattr__(name: str) -> object:
-        # Not before it is used: it needs uvicorn, which only the extra `testing` brings.
-        if name == "MockServer":
-            from nemotron_client.testing.server import MockServer
-
-            return MockServer
+        if name in _HOMES:
+            return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
@@ -41,13 +52,19 @@ else:
 
 __all__ = [
     "Answer",
+    "Cassette",
+    "CassetteError",
+    "FakeServer",
+    "Hosted",
     "MockServer",
     "RecordedRequest",
     "Reply",
     "Scripted",
+    "UnusedRecordingWarning",
     "cut",
     "error",
     "problem",
+    "replayed",
     "stream_error",
     "text",
     "tool_calls",

@@ -7,11 +7,13 @@ import time
 
 parser = argparse.ArgumentParser(prog="python -m nemotron_client.testing", description=__doc__)
 parser.add_argument("--port", type=int, default=0, help="default: a free one")
-port = parser.parse_args().port
+parser.add_argument("--personality", choices=["vllm", "hosted"], default="vllm", help="how it behaves; default: vllm")
+arguments = parser.parse_args()
+port: int = arguments.port
 try:
     from nemotron_client.testing.server import MockServer
 
-    server = MockServer(port=port).start()
+    server = MockServer(port=port, personality=arguments.personality).start()
 except (ModuleNotFoundError, ValueError) as problem:
     parser.exit(2, f"{problem}\n")
 except OSError as problem:  # in use, or not for this user

@@ -1,7 +1,7 @@
 """What the test server can be told to answer: raw replies, and answers in whatever form a request asks for.
 
 Pure: no I/O and no clock, so the same request always gets the same bytes. The shapes are vLLM 0.32's, null fields
-included (docs/explanation/protocol.md). Tokens are counted as words; `nemotron_client.tokens` counts real ones.
+included (docs/explanation/protocol.md), and so are its counts of tokens; only streams come word by word.
 """
 
 import hashlib
@@ -9,10 +9,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from http import HTTPStatus
 from itertools import chain, islice
 from typing import Any, Literal, TypeAlias
+
+from nemotron_client.testing.counting import answer_tokens
+from nemotron_client.testing.recorded import RecordedRequest
 
 MODEL = "mistralai/mistral-nemotron"
 CREATED = 1_767_225_600  # 2026-01-01: a clock would make two equal answers differ
@@ -22,22 +24,6 @@ DONE = b"data: [DONE]\n\n"
 End = Literal["close", "cut", "reset", "hang"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedRequest:
-    """Hold one request as it reached the server; header names are in lower case."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = b""
-
-    @cached_property
-    def json(self) -> dict[str, Any]:
-        """Return the body parsed, as plain values for a test to dig into."""
-        document: dict[str, Any] = json.loads(self.body)
-        return document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +65,12 @@ class Reply:
             headers["content-length"] = str(len(chunks[0]))
         return chunks, headers | {name.lower(): value for name, value in self.headers.items()}
 
+    def with_headers(self, headers: Mapping[str, str]) -> "Reply":
+        """Return the same reply with these headers, where it has none of their names."""
+        own = {name.lower() for name in self.headers}
+        more = {name: value for name, value in headers.items() if name not in own}
+        return replace(self, headers={**more, **self.headers})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
@@ -119,13 +111,16 @@ class Answer:
             "model": fields.get("model", MODEL),
         }
         deltas = self._deltas()
-        prompt = prompt_tokens(fields)
-        completion = len(deltas) * (fields.get("n") or 1)
-        usage = {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
         if stream:
-            return Reply(chunks=chain(self._chunks(fields, head, deltas, {**usage, **self.usage}), [DONE]))
+            return Reply(chunks=chain(self._chunks(request, head, deltas), [DONE]))
         details = {"prompt_tokens_details": None, "completion_tokens_details": None}
-        return Reply(body=self._body(fields, head, {**usage, **details, **self.usage}))
+        return Reply(body=self._body(fields, head, {**self._counted(request), **details, **self.usage}))
+
+    def _counted(self, request: RecordedRequest) -> dict[str, object]:
+        ended = self.finish_reason in {None, "stop", "tool_calls"}
+        each = answer_tokens(self.text, self.tool_calls, ended=ended)
+        prompt, completion = request.tokens, each * (request.json.get("n") or 1)
+        return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
     def _body(
         self, fields: Mapping[str, Any], head: Mapping[str, object], usage: Mapping[str, object]
@@ -165,11 +160,11 @@ class Answer:
 
     def _chunks(
         self,
-        fields: Mapping[str, Any],
+        request: RecordedRequest,
         head: Mapping[str, object],
         deltas: list[dict[str, object]],
-        usage: Mapping[str, object],
     ) -> Iterator[bytes]:
+        fields = request.json
         chat = head["object"] != "text_completion"
         options: Mapping[str, Any] = fields.get("stream_options") or {}
         mark: dict[str, object] = {"system_fingerprint": FINGERPRINT}  # on the last chunk only
@@ -193,7 +188,7 @@ class Answer:
             rest = mark if last and not options.get("include_usage") else {}
             yield from (_event({**head, "choices": [{"index": index, **choice}], **rest}) for index in choices)
         if options.get("include_usage"):
-            yield _event({**head, "choices": [], "usage": usage, **mark})
+            yield _event({**head, "choices": [], "usage": {**self._counted(request), **self.usage}, **mark})
 
     def _deltas(self) -> list[dict[str, object]]:
         deltas: list[dict[str, object]] = [{"content": word} for word in words(self.text)]
@@ -272,21 +267,8 @@ def stream_error(status: int, message: str, *, type: str | None = None, text: st
 
 
 def words(content: str) -> list[str]:
-    """Split a text into words, each with the space before it: what the server streams and counts as tokens."""
+    """Split a text into words, each with the space before it: what the server streams."""
     return re.findall(r"\s*\S+|\s+", content)
-
-
-def text_of(content: str | Sequence[Mapping[str, Any] | str | int] | None) -> str:
-    """Return the text of a message's `content` or of a `prompt`: a str, parts, token ids (each a word) or nothing."""
-    if isinstance(content, str):
-        return content
-    return " ".join(part.get("text", "") if isinstance(part, Mapping) else str(part) for part in content or ())
-
-
-def prompt_tokens(fields: Mapping[str, Any]) -> int:
-    """Count the words of a request's messages, or of its prompt."""
-    messages: Sequence[Mapping[str, Any]] = fields.get("messages") or [{"content": fields.get("prompt")}]
-    return sum(len(words(text_of(message.get("content")))) for message in messages)
 
 
 def _is_text(value: object) -> bool:

@@ -10,13 +10,14 @@ import os
 import socket
 import struct
 import threading
-from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, MutableMapping
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
-from nemotron_client.testing.answers import COMPLETIONS, answer
-from nemotron_client.testing.replies import MODEL, RecordedRequest, Reply, Scripted, error
+from nemotron_client.testing.recorded import RecordedRequest, header_values
+from nemotron_client.testing.replies import MODEL, Reply, error
+from nemotron_client.testing.script import Personality, ScriptedServer
 
 try:
     from uvicorn import Config
@@ -30,15 +31,6 @@ except ModuleNotFoundError as missing:
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class _Secret(str):
-    """A header value that a failing assertion can't print."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class _Connection(H11Protocol):
@@ -78,26 +70,23 @@ class _Connection(H11Protocol):
         await self.lost.wait()
 
 
-class MockServer:
-    """Serve the OpenAI-compatible API of vLLM and NIM on a free loopback port.
+class MockServer(ScriptedServer):
+    """Serve the OpenAI-compatible API of vLLM and NIM, or of NVIDIA's gateway, on a free loopback port.
 
     Without a script it greets, tells a story, calls tools, fills JSON schemas and repeats what it heard, always in the
-    same way. `max_tokens` counts words.
+    same way. Its counts of tokens are the model's.
 
     Args:
-        api_key: Asked for under /v1, as vLLM does; None asks for none.
+        api_key: Asked for, by vLLM under /v1 only; None asks for none.
         model: The name it serves; any other is a 404.
-        max_model_len: The window it tells of.
+        max_model_len: The window, in tokens.
         chunk_delay: Seconds between the chunks of a stream, where a reply has no delay of its own.
+        personality: How it behaves where the script says nothing: "vllm", or "hosted" as NVIDIA's gateway does.
+            `Hosted(...)` is that on bad days: with a rate limit, offline, retired.
         port: 0 takes a free one.
 
-    Attributes:
-        requests: Every request that has come, oldest first. A client that was given no `model` asks GET /v1/models
-            first; `posts` doesn't count that.
-        disconnects: How many clients have left in the middle of a response.
-
     Raises:
-        ValueError: The port can't be one.
+        ValueError: The port can't be one, or there is no such personality.
     """
 
     def __init__(
@@ -107,20 +96,19 @@ class MockServer:
         model: str = MODEL,
         max_model_len: int = 131_072,
         chunk_delay: float = 0.0,
+        personality: Personality = "vllm",
         port: int = 0,
     ) -> None:
         if not 0 <= port < 65_536:
             raise ValueError(f"port={port}: a port is a number to 65535, and 0 takes a free one.")
-        self.requests: list[RecordedRequest] = []
-        self.disconnects = 0
-        self._authorization = None if api_key is None else f"Bearer {api_key}"
-        self._model = model
-        self._max_model_len = max_model_len
-        self._chunk_delay = chunk_delay
+        super().__init__(
+            api_key=api_key,
+            model=model,
+            max_model_len=max_model_len,
+            chunk_delay=chunk_delay,
+            personality=personality,
+        )
         self._port = port
-        self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
-        self._always: dict[str | None, Scripted] = {}
-        self._mistakes: list[Exception] = []  # of scripts
         self._left = threading.Condition()
         self._state = ServerState()
         self._stop = asyncio.Event()
@@ -133,6 +121,7 @@ class MockServer:
         """Listen, and serve in a thread until `close`; `with` does both."""
         # Bound here, so that a port in use is the caller's error; from now on the kernel takes connections in.
         listener = socket.create_server(("127.0.0.1", self._port))
+        import_module("nemotron_client._tekken")  # takes 0.2 s, for which the event loop would stand still
         # Accepted sockets inherit it; asyncio itself sets it only on sockets made with IPPROTO_TCP, which this is not.
         # Without it a chunk may wait 40 ms for the client to acknowledge the one before.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -154,10 +143,7 @@ class MockServer:
             self._thread.join()
             self._loop.close()
             self._loop = None
-        if self._mistakes:
-            mistake = self._mistakes[0]
-            self._mistakes.clear()
-            raise mistake
+        self._raise_mistake()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -175,35 +161,11 @@ class MockServer:
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
-    def posts(self) -> int:
-        """How many POST requests arrived."""
-        return sum(request.method == "POST" for request in self.requests)
-
-    @property
     def open_connections(self) -> int:
         """How many TCP connections are open now, those that a client has just opened or closed taken into account."""
         if self._loop is None:
             return 0
         return asyncio.run_coroutine_threadsafe(self._count_connections(), self._loop).result()
-
-    def reply(self, *replies: Scripted, path: str | None = None) -> None:
-        """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given.
-
-        Raises:
-            TypeError: It is no reply, such as a bare str.
-        """
-        self._queues[path].extend(map(_checked, replies))
-
-    def always(self, reply: Scripted | None, path: str | None = None) -> None:
-        """Give this reply whenever nothing is queued; None goes back to the answers that need no script.
-
-        Raises:
-            TypeError: It is no reply, such as a bare str.
-        """
-        if reply is None:
-            self._always.pop(path, None)
-        else:
-            self._always[path] = _checked(reply)
 
     def wait_for_disconnect(self, count: int = 1, timeout: float = 5.0) -> bool:
         """Wait until so many clients have left in the middle of a response; False if `timeout` seconds pass first."""
@@ -248,47 +210,36 @@ class MockServer:
                 return
             body += message["body"]
             more = message["more_body"]
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if "authorization" in headers:
-            headers["authorization"] = _Secret(headers["authorization"])
-        request = RecordedRequest(method=scope["method"], path=scope["path"], headers=headers, body=bytes(body))
+        request = RecordedRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=header_values(scope["headers"]),
+            body=bytes(body),
+        )
         self.requests.append(request)
         connection: _Connection = scope["state"]["connection"]
         try:
-            stayed = await self._send(self._chosen(request), request, send, connection)
+            stayed = await self._send(self._chosen(request), send, connection)
         except Exception as mistake:  # of a script: its test shall fail, and no client try again what can't go well
             self._mistakes.append(mistake)
             if connection.cycle.response_started:
                 raise  # uvicorn logs it and closes the connection
             told = f"The reply that the test scripted for this request failed: {mistake!r}"
-            stayed = await self._send(error(500, told, headers={"x-should-retry": "false"}), request, send, connection)
+            stayed = await self._send(error(500, told, headers={"x-should-retry": "false"}), send, connection)
         if not stayed and not self._stop.is_set():
             with self._left:
                 self.disconnects += 1
                 self._left.notify_all()
 
-    def _chosen(self, request: RecordedRequest) -> Reply:
-        key = self._authorization
-        if key is not None and request.path.startswith("/v1") and request.headers.get("authorization") != key:
-            return Reply(status=401, body={"error": "Unauthorized"})
-        paths = [request.path, None] if request.method == "POST" and request.path in COMPLETIONS else [request.path]
-        queued = next((self._queues[path].popleft() for path in paths if self._queues[path]), None)
-        scripted = queued or next((self._always[path] for path in paths if path in self._always), None)
-        if scripted is None:
-            return answer(request, model=self._model, max_model_len=self._max_model_len)
-        return scripted if isinstance(scripted, Reply) else _made(scripted(request))
-
-    async def _send(self, reply: Reply, request: RecordedRequest, send: _Send, connection: _Connection) -> bool:
+    async def _send(self, reply: Reply, send: _Send, connection: _Connection) -> bool:
         """Send the reply; return whether the client stayed until it had ended."""
         if await connection.lost_within(reply.delay):
             return False
         if reply.status:
-            chunks, headers = reply.encoded()
-            if "x-request-id" in request.headers:
-                headers.setdefault("x-request-id", request.headers["x-request-id"])
+            chunks, headers, pause = self._encoded(reply)
             encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-            pause = self._chunk_delay if reply.chunk_delay is None else reply.chunk_delay
             for number, chunk in enumerate(chunks):
                 if number and await connection.lost_within(pause):
                     return False
@@ -301,19 +252,3 @@ class MockServer:
             return False
         await connection.cut(reset=reply.end == "reset")
         return True
-
-
-def _is_scripted(value: object) -> TypeGuard[Scripted]:
-    return isinstance(value, Reply) or callable(value)
-
-
-def _checked(reply: object) -> Scripted:
-    if _is_scripted(reply):
-        return reply
-    raise TypeError(f"{reply!r} is no reply: give text(...), tool_calls(...), error(...), a Reply, or a function.")
-
-
-def _made(reply: object) -> Reply:
-    if isinstance(reply, Reply):
-        return reply
-    raise TypeError(f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example.")

@@ -183,6 +183,7 @@ def run_as_a_program(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     runpy.run_module("nemotron_client.testing", run_name="__main__")
 
 
+@pytest.mark.usefixtures("plain_imports")
 def test_as_a_program_it_tells_how_to_use_it_and_serves_until_ctrl_c(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], http: httpx2.Client
 ) -> None:
@@ -201,6 +202,7 @@ def test_as_a_program_it_tells_how_to_use_it_and_serves_until_ctrl_c(
     assert threading.active_count() == threads
 
 
+@pytest.mark.usefixtures("plain_imports")
 def test_as_a_program_it_says_in_one_line_that_a_port_cant_be_used(
     server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +214,7 @@ def test_as_a_program_it_says_in_one_line_that_a_port_cant_be_used(
         assert re.fullmatch(rf"{why}.*\n", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("plain_imports")
 def test_as_a_program_without_its_extra_it_names_that_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +264,7 @@ def test_it_keeps_each_request_as_it_came(server: MockServer, http: httpx2.Clien
 
 
 def test_a_large_body_arrives_whole(server: MockServer, chat: Chat) -> None:
+    server.reply(Reply(body={}))
     assert chat("x" * 2_000_000).status_code == 200
     assert server.requests[0].json["messages"][0]["content"] == "x" * 2_000_000
 
@@ -382,10 +386,10 @@ def test_chunks_that_fail_after_the_headers_cut_the_answer_and_fail_the_test(
 
 
 def test_what_is_no_reply_is_refused_where_it_is_scripted(server: MockServer) -> None:
-    wrong: Any = "Hello"
-    with pytest.raises(TypeError, match=r"'Hello' is no reply: give text\(\.\.\.\)"):
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"5 is no reply: give a text, tool_calls\(\.\.\.\)"):
         server.reply(wrong)
-    with pytest.raises(TypeError, match="'Hello' is no reply"):
+    with pytest.raises(TypeError, match="5 is no reply"):
         server.always(wrong)
 
 
@@ -417,10 +421,11 @@ def test_a_body_is_bytes_text_or_json(
     assert (response.status_code, response.headers.get("content-type"), response.content) == (reply.status, kind, body)
 
 
-def test_the_request_id_comes_back_and_is_the_answers_id_too(server: MockServer, http: httpx2.Client) -> None:
+def test_the_request_id_is_the_answers_id_and_no_header_as_with_vllm(server: MockServer, http: httpx2.Client) -> None:
     headers = {"X-Request-Id": "abc"}
     response = http.post(f"{server.base_url}/completions", json={"prompt": "x"}, headers=headers)
-    assert (response.headers["x-request-id"], response.json()["id"]) == ("abc", "cmpl-abc")
+    assert response.json()["id"] == "cmpl-abc"
+    assert "x-request-id" not in response.headers
 
 
 def test_each_chunk_is_an_http_chunk_of_its_own(server: MockServer) -> None:
@@ -529,7 +534,7 @@ def test_a_text_as_a_body_has_all_of_vllms_fields(server: MockServer, chat: Chat
     message = {"role": "assistant", "content": "Good day", "refusal": None, "annotations": None, "audio": None}
     choice = {"index": 0, "message": {**message, "function_call": None, "reasoning": None}, "logprobs": None}
     choice |= {"finish_reason": "stop", "stop_reason": None, "token_ids": None, "routed_experts": None}
-    usage = {"prompt_tokens": 1, "total_tokens": 3, "completion_tokens": 2}
+    usage = {"prompt_tokens": 4, "total_tokens": 7, "completion_tokens": 3}
     document = chat().json()
     assert document.pop("id").startswith("chatcmpl-")
     assert isinstance(document.pop("created"), int)
@@ -569,7 +574,7 @@ def test_usage_comes_in_a_last_chunk_without_choices_if_asked_for(server: MockSe
     server.reply(text("Good day", usage={"prompt_tokens": 7}))
     *chunks, finish, last = events(chat(stream=True, stream_options={"include_usage": True}))
     assert last["choices"] == []
-    assert last["usage"] == {"prompt_tokens": 7, "total_tokens": 3, "completion_tokens": 2}
+    assert last["usage"] == {"prompt_tokens": 7, "total_tokens": 7, "completion_tokens": 3}
     assert "system_fingerprint" in last
     assert not any("usage" in chunk or "system_fingerprint" in chunk for chunk in [*chunks, finish])
 
@@ -588,7 +593,7 @@ def test_a_text_completion_has_its_own_shapes(server: MockServer, http: httpx2.C
     server.always(text("Good day", finish_reason="length"))
     fields = {"model": MODEL, "prompt": ["ab", "cd"]}
     whole = http.post(f"{server.base_url}/completions", json=fields).json()
-    assert (whole["object"], whole["usage"]["prompt_tokens"], "prompt_text" in whole) == ("text_completion", 2, False)
+    assert (whole["object"], whole["usage"]["prompt_tokens"], "prompt_text" in whole) == ("text_completion", 4, False)
     nulls = dict.fromkeys(("logprobs", "stop_reason", "token_ids", "prompt_token_ids"))
     choice = {"index": 0, "text": "Good day", "finish_reason": "length", **nulls}
     assert whole["choices"] == [{**choice, "prompt_logprobs": None, "routed_experts": None}]
@@ -640,7 +645,7 @@ def test_a_named_tool_finishes_with_stop_as_vllm_does(chat: Chat) -> None:
 def test_n_choices_are_repeated_in_a_body_and_interleaved_in_a_stream(chat: Chat) -> None:
     whole = chat(n=2).json()
     assert [choice["index"] for choice in whole["choices"]] == [0, 1]
-    assert whole["usage"]["completion_tokens"] == 14
+    assert whole["usage"]["completion_tokens"] == 20
     chunks = events(chat(n=2, stream=True))
     indexes = [choice["index"] for chunk in chunks for choice in chunk["choices"]]
     assert indexes == [0, 1] * (len(indexes) // 2)
@@ -713,9 +718,9 @@ def test_an_error_inside_a_stream_comes_with_200_and_done(server: MockServer, ch
         ("chat/completions", b'{"messages": []}', "application/json", 400, "list index out of range"),
         ("chat/completions", b'{"messages": ["hi"]}', "application/json", 400, "'loc': 'body.messages.0', "),
         ("chat/completions", b'{"messages": [{"content": 5}]}', "application/json", 400, "body.messages.0.content"),
-        ("chat/completions", b'{"messages": [{"role": "tool"}]}', "application/json", 400, "Param.tool_call_id"),
+        ("chat/completions", b'{"messages": [{"role": "user"}]}', "application/json", 400, "'content'"),
         ("chat/completions", b'{"messages": [{}], "tools": 5}', "application/json", 400, "'loc': 'body.tools'"),
-        ("chat/completions", b'{"messages": [{}], "tools": [5]}', "application/json", 400, "body.tools.0.function'"),
+        ("chat/completions", b'{"messages": [{}], "tools": [5]}', "application/json", 400, "body.tools.0'"),
         ("chat/completions", b'{"messages": [{}], "tools": [{"name": "f"}]}', "application/json", 400, "0.function'"),
         ("completions", b'{"prompt": "x", "tools": [{"function": {}}]}', "application/json", 400, "function.name'"),
         ("completions", b'{"prompt": "x", "tool_choice": {}}', "application/json", 400, "Expected field `function`"),
@@ -743,12 +748,8 @@ def test_a_bad_request_is_refused_in_vllms_words(
 def test_the_models_are_the_one_it_serves_with_its_window(http: httpx2.Client) -> None:
     with MockServer(model="own/model", max_model_len=4096) as server:
         (card,) = http.get(f"{server.base_url}/models").json()["data"]
-        one = http.get(f"{server.base_url}/models/own/model").json()
-        missing = http.get(f"{server.base_url}/models/other")
         tokens = http.post(f"{server.base_url[:-3]}/tokenize", json={"prompt": [1, 22177, 4304]}).json()
     assert (card["id"], card["max_model_len"], card["owned_by"]) == ("own/model", 4096, "vllm")
-    assert (one["id"], one["object"], one["owned_by"]) == ("own/model", "model", "own")
-    assert (missing.status_code, missing.text) == (404, "Model does not exist by the name of other")
     assert tokens == {"count": 3, "max_model_len": 4096, "tokens": [0, 1, 2], "token_strs": None}
 
 
@@ -799,7 +800,6 @@ def test_with_a_key_all_under_v1_asks_for_it_and_nothing_else(http: httpx2.Clien
             [{"type": "text", "text": "Two"}, {"type": "text", "text": "parts"}, {"type": "image_url"}],
             "You said: Two parts ",
         ),
-        (None, "You said: "),
     ],
 )
 def test_it_greets_and_repeats_what_it_heard(chat: Chat, content: object, answer: str) -> None:
@@ -818,11 +818,11 @@ def test_a_text_completion_answers_its_prompt(server: MockServer, http: httpx2.C
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-def test_it_keeps_to_the_limit_counted_in_words(chat: Chat, name: str) -> None:
+def test_it_keeps_to_the_limit(chat: Chat, name: str) -> None:
     response = chat("Hello", **{name: 3})
-    assert said(response) == "Hello! How can"
+    assert said(response) == "Hello! How"
     assert response.json()["choices"][0]["finish_reason"] == "length"
-    assert chat("Hello", **{name: 7}).json()["choices"][0]["finish_reason"] == "stop"
+    assert chat("Hello", **{name: 10}).json()["choices"][0]["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize(
@@ -845,8 +845,6 @@ def test_it_calls_the_tool_that_the_question_has_a_word_of(
     [
         ("What is the weather?", {"tools": [WEATHER], "tool_choice": "none"}),
         ("Just talk", {"tools": [WEATHER]}),
-        ("Just talk", {"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "other"}}}),
-        ("What is the weather?", {"tool_choice": "required"}),
     ],
 )
 def test_it_calls_no_tool_otherwise(chat: Chat, content: str, fields: Mapping[str, object]) -> None:
@@ -857,9 +855,9 @@ def test_it_ends_a_tool_call_with_a_sentence_that_has_the_results(chat: Chat) ->
     call = {"id": "abcdefgh1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
     messages: list[object] = [
         {"role": "user", "content": "What is the weather in Paris and Oslo?"},
-        {"role": "assistant", "content": None, "tool_calls": [call, call]},
+        {"role": "assistant", "content": None, "tool_calls": [call, {**call, "id": "abcdefgh2"}]},
         {"role": "tool", "tool_call_id": "abcdefgh1", "content": "12 degrees"},
-        {"role": "tool", "tool_call_id": "abcdefgh1", "content": "3 degrees"},
+        {"role": "tool", "tool_call_id": "abcdefgh2", "content": "3 degrees"},
     ]
     assert said(chat(messages=messages, tools=[WEATHER])) == "The answer is 12 degrees and 3 degrees."
 

@@ -1,0 +1,205 @@
+"""Record what a real server answers, once, and play that to the tests from then on, without a network."""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from difflib import SequenceMatcher
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Literal, Self, TypeAlias, get_args
+
+from pydantic import JsonValue
+
+from nemotron_client.testing.inprocess import LEFT, InProcess, Plug
+from nemotron_client.testing.playback import Exchange
+from nemotron_client.testing.recorded import Recorded, RecordedRequest, difference, pretty
+from nemotron_client.testing.recordings import Recording, Tape, body_of, dumped, loaded, normal
+from nemotron_client.testing.redaction import Redaction, Redactor
+from nemotron_client.testing.replies import Reply
+
+_HOW_TO_RECORD = 'To record it: mode="record", or pytest --nemotron-cassettes=record.'
+
+Mode: TypeAlias = Literal["replay", "auto", "record", "off"]
+
+
+class CassetteError(AssertionError):
+    """Say that a request is not as it was recorded, or that a cassette can't be read."""
+
+
+class UnusedRecordingWarning(UserWarning):
+    """Say that a test no longer asks something that its cassette holds."""
+
+
+def replayed(path: str | os.PathLike[str]) -> list[Reply]:
+    """Return what a cassette holds for completions, as replies for the script of a `FakeServer` or a `MockServer`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CassetteError: It can't be read.
+    """
+    return [each.reply() for each in _read(Path(path)) if each.is_completion]
+
+
+class Cassette(Recorded, InProcess):
+    """Record exchanges with a real server into a file, or play them from it.
+
+    Keys, and what else looks or is named like a secret, are taken out before anything is written.
+
+    Args:
+        path: The file, of JSON; its folder is made where needed.
+        mode: "replay" sends nothing; "record" sends all and writes the file anew; "auto" is the one if the file is
+            there and the other if not; "off" neither records nor plays.
+        redact: What else to take out: texts as they stand, or patterns (of which the first group, if there is one).
+            Give the same when it is played.
+        sleep: What to do with the times that were recorded, such as `time.sleep`; by default none passes.
+
+    Attributes:
+        is_recording: Whether requests are sent and recorded.
+        plays: Whether none is sent.
+        requests: Every request that has come, oldest first.
+
+    Raises:
+        ValueError: There is no such mode.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        mode: Mode = "auto",
+        *,
+        redact: Iterable[Redaction] = (),
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        modes: tuple[str, ...] = get_args(Mode)
+        if mode not in modes:
+            raise ValueError(f"mode={mode!r}: give one of {', '.join(modes)}.")
+        self.path = Path(path)
+        self.is_recording = mode == "record" or (mode == "auto" and not self.path.exists())
+        self.plays = not self.is_recording and mode != "off"
+        self._sleep = sleep
+        self._redactor = Redactor(redact)
+        self._lock = threading.Lock()
+        self._tapes: list[Tape] = []
+        self._recordings: list[Recording] = []
+        self._unused: set[int] = set()
+        self._wrong: CassetteError | None = None
+        self._is_closed = False
+        Recorded.__init__(self)
+        # Whoever only replays needs no key, but a client of the hosted endpoint asks for one.
+        options = {"api_key": "not-needed-to-replay"} if self.plays and not os.environ.get("NVIDIA_API_KEY") else {}
+        plug = Plug(answer=self._answer, left=_ignore, wait=self._wait)
+        InProcess.__init__(self, plug, options, network=not self.plays)
+
+    def __repr__(self) -> str:
+        doing = "replaying" if self.plays else "recording" if self.is_recording else "off"
+        return f"<Cassette {str(self.path)!r} {doing}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(failed=exc is not None)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Write the file, or tell what was not as recorded, and leave the HTTP clients as they were before.
+
+        Args:
+            failed: Whether the test has failed: then there is no need to tell.
+
+        Raises:
+            CassetteError: A request was not as recorded, and nobody has heard of it.
+        """
+        self._attached.close()
+        self._is_closed = True
+        if self._tapes:
+            self._write()
+        wrong, self._wrong = self._wrong, None
+        unused, self._unused = sorted(self._unused), set()
+        if wrong is not None and not failed:
+            raise wrong
+        if unused and not failed:
+            numbers = ", ".join(str(number + 1) for number in unused)
+            warnings.warn(
+                f"{self.path}: recording {numbers} of {len(self._recordings)} was not asked for. {_HOW_TO_RECORD}",
+                UnusedRecordingWarning,
+                stacklevel=3,
+            )
+
+    def _take_over(self, http_client: object, until: ExitStack) -> None:
+        if self.plays or self.is_recording:
+            super()._take_over(http_client, until)
+
+    def _answer(self, request: RecordedRequest) -> Exchange | Tape:
+        if self._is_closed:
+            raise CassetteError(f"{self.path} was closed before this request came: {request!r}.")
+        self.requests.append(request)
+        self._redactor.learn(request.headers, request.query, body_of(request))
+        if self.is_recording:
+            tape = Tape(request, monotonic)
+            self._tapes.append(tape)
+            return tape
+        try:
+            return self._found(normal(request, self._redactor)).exchange(timed=self._sleep is not None)
+        except CassetteError as wrong:
+            self._wrong = self._wrong or wrong
+            raise
+
+    def _found(self, asked: Mapping[str, JsonValue]) -> Recording:
+        with self._lock:
+            if not self._recordings:
+                self._recordings = _read(self.path)
+                self._unused = set(range(len(self._recordings)))
+            for number in sorted(self._unused):
+                if self._recordings[number].request == asked:
+                    self._unused.remove(number)
+                    return self._recordings[number]
+        raise CassetteError(f"{self.path}: {_no_recording(asked, self._recordings, self._unused)}")
+
+    def _write(self) -> None:
+        for tape in self._tapes:
+            tape.end("ReadError", LEFT)  # of one that is still open
+        content = dumped([tape.recording(self._redactor) for tape in self._tapes])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(content)
+        self._tapes.clear()
+
+    def _wait(self, seconds: float) -> object:
+        return None if self._sleep is None else self._sleep(seconds)
+
+
+def _read(path: Path) -> list[Recording]:
+    try:
+        return loaded(path.read_bytes())
+    except FileNotFoundError:
+        raise CassetteError(f"There is no cassette {path}. {_HOW_TO_RECORD}") from None
+    except ValueError as wrong:
+        raise CassetteError(f"{path} can't be read: {wrong}. {_HOW_TO_RECORD}") from None
+
+
+def _no_recording(asked: Mapping[str, JsonValue], recordings: Sequence[Recording], unused: set[int]) -> str:
+    """Say what a request should have been: the most similar recording, one that is still unused if there is any."""
+    lines = pretty(asked).splitlines()
+
+    def likeness(number: int) -> float:
+        return SequenceMatcher(None, pretty(recordings[number].request).splitlines(), lines, autojunk=False).ratio()
+
+    nearest = max(unused or range(len(recordings)), key=likeness, default=None)
+    if nearest is None:
+        return f"nothing was recorded, and this was asked:\n{pretty(asked)}\n{_HOW_TO_RECORD}"
+    recorded = pretty(recordings[nearest].request).splitlines()
+    number = f"recording {nearest + 1} of {len(recordings)}"
+    if recorded == lines:
+        return f"{number} was asked for once more than it was recorded. {_HOW_TO_RECORD}"
+    told = difference(recorded, lines, number, "asked now")
+    return f"this request was not recorded; the nearest is {number}:\n{told}{_HOW_TO_RECORD}"
+
+
+def _ignore() -> None:
+    """Take no note of a client that leaves: it did so when it was recorded."""

@@ -1,0 +1,71 @@
+"""What the fixtures of `nemotron_client_pytest` do, imported when the first of them is used."""
+
+import hashlib
+import re
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
+
+import pytest
+
+from nemotron_client.testing.cassettes import Cassette
+from nemotron_client.testing.fake import FakeServer
+from nemotron_client.testing.guard import GUARD
+from nemotron_client.testing.redaction import Redaction
+
+_FAILED = pytest.StashKey[bool]()
+_OUTCOMES = "nemotron_outcomes"
+_LONGEST_NAME = 100
+
+
+class _Outcomes:
+    """Keep in mind which tests have failed, whose fixtures need tell nothing more."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        item.stash[_FAILED] = call.excinfo is not None
+        return report
+
+
+def fake(request: pytest.FixtureRequest) -> Generator[FakeServer]:
+    """Give a fake server; a mistake in its script fails the test."""
+    failed = _outcome(request)
+    server = FakeServer()
+    yield server
+    server.close(failed=failed())
+
+
+def cassette(request: pytest.FixtureRequest, redact: Iterable[Redaction]) -> Generator[Cassette]:
+    """Give the test's own cassette, in the mode that the command line names."""
+    failed = _outcome(request)
+    path = request.path.parent / "cassettes" / request.path.stem / f"{cassette_name(request.node.nodeid)}.json"
+    cassette = Cassette(path, request.config.option.nemotron_cassettes, redact=redact)
+    with ExitStack() as stack:
+        if not cassette.plays:
+            stack.enter_context(GUARD.paused())
+        yield cassette
+    cassette.close(failed=failed())
+
+
+def cassette_name(node: str) -> str:
+    """Return a file's name for a test, in which nothing leads to another folder and no two tests meet.
+
+    Args:
+        node: The test's id, such as "tests/test_app.py::TestChat::test_hello[fast]".
+    """
+    name = node.partition("::")[2]
+    simple = name.replace("::", ".").replace("[", "-").removesuffix("]")
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", simple)
+    if plain == simple and len(plain) <= _LONGEST_NAME:
+        return plain
+    return f"{plain[:_LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _outcome(request: pytest.FixtureRequest) -> Callable[[], bool]:
+    manager = request.config.pluginmanager
+    if not manager.has_plugin(_OUTCOMES):
+        manager.register(_Outcomes(), _OUTCOMES)
+    item: pytest.Item = request.node
+    return lambda: item.stash.get(_FAILED, False)

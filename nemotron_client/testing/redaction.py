@@ -1,0 +1,221 @@
+"""Take keys and other secrets out of what is written into a file: the one place that decides what is one.
+
+Three rules, each enough by itself: what a request held where secrets are held (its `authorization`, its cookies, an
+`api_key` in its query or body) is taken out wherever it turns up again; so is what stands under the name of a secret;
+so is what looks like one. Pure.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode
+
+from pydantic import JsonValue
+
+Redaction: TypeAlias = str | re.Pattern[str]
+"""What else to take out: a text as it stands, or a pattern."""
+
+HIDDEN = "***"
+
+# What is shorter keeps nobody out, but is found in anything: "token" or "1" would spoil the words of a server.
+_SHORTEST = 8
+
+_HEADER = re.compile(
+    r"(?!x-ratelimit-).*(?:auth|cookie|credential|key|passw|secret|session|signature|token)", re.IGNORECASE
+)
+# In a body "token" alone is what a model counts in: "max_tokens", and "token" in log probabilities.
+_NAMES = (
+    r"(?:[\w-]*(?:authorization|api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|cookie|credential|passwd"
+    r"|password|passphrase|secret|session[-_]?id)s?"
+    r"|[\w-]*(?:access|api|auth|bearer|csrf|id|private|refresh|secret|security|session|xsrf)[-_]?tokens?)"
+)
+_NAME = re.compile(_NAMES, re.IGNORECASE)
+# Where there is a group, it is the secret; or else all is.
+_PATTERNS = (
+    re.compile(rf'"{_NAMES}"\s*:\s*"((?:[^"\\]|\\.)*)', re.IGNORECASE | re.DOTALL),
+    # The same within a JSON text that is itself a JSON string, as the arguments of a tool are.
+    re.compile(rf'\\+"{_NAMES}\\+"\s*:\s*\\+"(.*?)(?:\\+"|\Z)', re.IGNORECASE | re.DOTALL),
+    re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*([^&\s\"'\\;,]+)", re.IGNORECASE),
+    re.compile(r"[?&][\w-]*(?:auth|credential|key|sig|signature|token)=([^&\s\"'\\#]+)", re.IGNORECASE),
+    re.compile(r"(?<![\w-])(?:[\w-]*authorization|(?:set-)?cookie|[\w-]*api-key):[ \t]*([^\r\n\"'\\]+)", re.IGNORECASE),
+    re.compile(r"\b(?:bearer|basic)[ ]+([\w.~+/=-]{8,})", re.IGNORECASE),
+    re.compile(r"://([^\s/?#@\"'\\]+)@"),  # https://user:password@host
+    re.compile(r"\bnvapi-[\w-]+"),
+    re.compile(
+        r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\bhf_\w{16,}|\bgh[a-z]_\w{16,}|\bgithub_pat_\w{16,}|\bxox[a-z]-[\w-]{10,}"
+    ),
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"),
+    re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),  # a JSON web token
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+)
+# What a model says comes in pieces, each in an event of its own, so that a key is nowhere in one piece.
+_DELTA = re.compile(r'"(arguments|content|reasoning|reasoning_content|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+
+Edit: TypeAlias = tuple[int, int, str]
+"""From where to where, and what to put there."""
+
+
+def is_secret_header(name: str) -> bool:
+    """Tell whether the value of a header is a secret, by its name."""
+    return _HEADER.match(name) is not None
+
+
+def _is_secret_parameter(name: str) -> bool:
+    return is_secret_header(name) or name.lower().endswith("sig")
+
+
+class Redactor:
+    """Take out secrets; it remembers those it is shown."""
+
+    def __init__(self, more: Iterable[Redaction] = ()) -> None:
+        """Know the rules.
+
+        Args:
+            more: What else to take out.
+        """
+        self._patterns = [
+            *_PATTERNS,
+            *(re.compile(re.escape(each)) if isinstance(each, str) else each for each in more),
+        ]
+        self._seen: set[str] = set()
+
+    def learn(self, headers: Mapping[str, str], query: str, body: JsonValue) -> None:
+        """Remember the secrets of a request, to find them wherever they are repeated."""
+        for name, value in headers.items():
+            if is_secret_header(name):
+                self._remember(value, value.partition(" ")[2], _password(value))
+                self._remember(*(part.partition("=")[2] for part in value.split("; ")))
+        self._remember(*(value for name, value in parse_qsl(query) if _is_secret_parameter(name)))
+        for secret, text in _strings(body, secret=False):
+            self._remember(*([text] if secret else (text[start:end] for start, end, _ in self._edits(text))))
+
+    def text(self, text: str) -> str:
+        """Take them out of a text."""
+        return _edited([text], self._edits(text))[0]
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Take them out of headers."""
+        return {name: HIDDEN if is_secret_header(name) else self.text(value) for name, value in headers.items()}
+
+    def query(self, query: str) -> str:
+        """Take them out of a query, and put its parts in alphabetical order."""
+        parts = sorted(parse_qsl(query, keep_blank_values=True))
+        return urlencode(
+            [(name, HIDDEN if _is_secret_parameter(name) else self.text(value)) for name, value in parts], safe="*"
+        )
+
+    def json(self, value: JsonValue, *, secret: bool = False) -> JsonValue:
+        """Take them out of a JSON document.
+
+        Args:
+            value: The document, or a part of it.
+            secret: Whether it stands under the name of a secret.
+        """
+        if isinstance(value, str):
+            return HIDDEN if secret else self.text(value)
+        if isinstance(value, list):
+            return [self.json(each, secret=secret) for each in value]
+        if isinstance(value, dict):
+            return {
+                self.text(name): self.json(each, secret=_holds(name, each, secret=secret))
+                for name, each in value.items()
+            }
+        return 0 if secret and isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    def chunks(self, chunks: Sequence[str]) -> list[str]:
+        """Take them out of a body, also where one goes over the edge of a chunk or is told piece by piece."""
+        body = "".join(chunks)
+        return _edited(chunks, [*self._edits(body), *self._edits_of_deltas(body)])
+
+    def _remember(self, *secrets: str) -> None:
+        for secret in secrets:
+            if len(secret) >= _SHORTEST:
+                escaped = json.dumps(secret)[1:-1]
+                self._seen |= {secret, escaped, json.dumps(escaped)[1:-1], quote(secret), quote(secret, safe="")}
+
+    def _edits(self, text: str) -> Iterator[Edit]:
+        for secret in self._seen:
+            start = text.find(secret)
+            while start >= 0:
+                yield start, start + len(secret), HIDDEN
+                start = text.find(secret, start + 1)
+        for pattern in self._patterns:
+            for found in pattern.finditer(text):
+                start, end = found.span(1 if pattern.groups else 0)
+                if end > start:
+                    yield start, end, HIDDEN
+
+    def _edits_of_deltas(self, body: str) -> Iterator[Edit]:
+        pieces: dict[str, list[tuple[int, int]]] = {}
+        for found in _DELTA.finditer(body):
+            pieces.setdefault(found[1], []).append(found.span(2))
+        for spans in pieces.values():
+            whole = "".join(body[start:end] for start, end in spans)
+            for from_, to, put in _merged(self._edits(whole)):
+                done, shown = 0, put
+                for start, end in spans:
+                    first, last = max(from_ - done, 0), min(to - done, end - start)
+                    if first < last:
+                        yield start + first, start + last, shown
+                        shown = ""
+                    done += end - start
+
+
+def _merged(edits: Iterable[Edit]) -> list[Edit]:
+    """Return edits in their order, with those that overlap made one."""
+    merged: list[Edit] = []
+    for start, end, put in sorted(edits):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]), HIDDEN)
+        else:
+            merged.append((start, end, put))
+    return merged
+
+
+def _edited(pieces: Sequence[str], edits: Iterable[Edit]) -> list[str]:
+    """Return the pieces of a text after edits of the whole; what is put in place stands in the piece it begins in."""
+    whole = "".join(pieces)
+    merged = _merged(edits)
+    if not merged:
+        return [*pieces]
+    edited: list[str] = []
+    for first, last in pairwise(accumulate(map(len, pieces), initial=0)):
+        done, position = "", first
+        for start, end, put in merged:
+            if start < last and end > first:
+                done += whole[position : max(start, first)] + (put if start >= first else "")
+                position = min(end, last)
+        edited.append(done + whole[position:last])
+    return edited
+
+
+def _strings(value: JsonValue, *, secret: bool) -> Iterator[tuple[bool, str]]:
+    """Yield every text of a document, and whether it stands under the name of a secret."""
+    if isinstance(value, str):
+        yield secret, value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each, secret=secret)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _strings(each, secret=_holds(name, each, secret=secret))
+
+
+def _holds(name: str, value: JsonValue, *, secret: bool) -> bool:
+    # A schema tells of a parameter named `api_key`, and holds none.
+    is_schema = isinstance(value, dict) and not {"type", "$ref", "anyOf"}.isdisjoint(value)
+    return not is_schema and (secret or _NAME.fullmatch(name) is not None)
+
+
+def _password(header: str) -> str:
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials).decode("latin-1").partition(":")[2]
+    except binascii.Error:
+        return ""

@@ -1,0 +1,134 @@
+"""What `FakeServer` and `MockServer` have in common: a script, the requests that came, and what a test asserts of them.
+
+Pure: a request in, a reply out.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Literal, Protocol, TypeAlias, TypeGuard
+
+from nemotron_client.testing.answers import Served
+from nemotron_client.testing.hosted import Hosted
+from nemotron_client.testing.recorded import COMPLETIONS, Recorded, RecordedRequest
+from nemotron_client.testing.replies import Reply, Scripted, text
+from nemotron_client.testing.vllm import VLLM
+
+Personality: TypeAlias = Literal["vllm", "hosted"] | Hosted
+"""How a server behaves beyond its script: as vLLM (and NIM, which wraps it), or as NVIDIA's hosted gateway."""
+
+
+class _Behaviour(Protocol):
+    def refusal(self, request: RecordedRequest, served: Served) -> Reply | None: ...
+
+    def answer(self, request: RecordedRequest, served: Served) -> Reply: ...
+
+    def finished(self, reply: Reply, request: RecordedRequest) -> Reply: ...
+
+
+class ScriptedServer(Recorded):
+    """Answer requests from a script, and by itself where that has nothing.
+
+    Attributes:
+        disconnects: How many clients have left in the middle of a response.
+    """
+
+    def __init__(
+        self, *, api_key: str | None, model: str, max_model_len: int, chunk_delay: float, personality: Personality
+    ) -> None:
+        """Begin with an empty script.
+
+        Args:
+            api_key: Asked for; None asks for none.
+            model: The name it serves; any other is a 404.
+            max_model_len: The window, in tokens.
+            chunk_delay: Seconds between the chunks of a stream, where a reply has no delay of its own.
+            personality: How it behaves where the script says nothing.
+
+        Raises:
+            ValueError: There is no such personality.
+        """
+        super().__init__()
+        self.disconnects: int = 0
+        self._served = Served(model=model, max_model_len=max_model_len, api_key=api_key)
+        self._behaviour = _behaviour(personality)
+        self._chunk_delay = chunk_delay
+        self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
+        self._always: dict[str | None, Scripted] = {}
+        self._mistakes: list[Exception] = []  # of scripts
+
+    def reply(self, *replies: Scripted | str, path: str | None = None) -> None:
+        """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given.
+
+        Args:
+            replies: What to answer; a str is `text(...)`.
+            path: Where it is the answer.
+
+        Raises:
+            TypeError: It is no reply.
+        """
+        self._queues[path].extend(map(_checked, replies))
+
+    def always(self, reply: Scripted | str | None, path: str | None = None) -> None:
+        """Give this reply whenever nothing is queued; None goes back to the answers that need no script.
+
+        Raises:
+            TypeError: It is no reply.
+        """
+        if reply is None:
+            self._always.pop(path, None)
+        else:
+            self._always[path] = _checked(reply)
+
+    def _chosen(self, request: RecordedRequest) -> Reply:
+        refused = self._behaviour.refusal(request, self._served)
+        if refused is not None:
+            return refused
+        paths = [request.path, None] if request.method == "POST" and request.path in COMPLETIONS else [request.path]
+        scripted = self._next(paths) or next((self._always[path] for path in paths if path in self._always), None)
+        if scripted is None:
+            return self._behaviour.answer(request, self._served)
+        return self._behaviour.finished(scripted if isinstance(scripted, Reply) else _made(scripted(request)), request)
+
+    def _next(self, paths: Iterable[str | None]) -> Scripted | None:
+        for path in paths:
+            with suppress(IndexError):  # not asked first: another thread may take the last one
+                return self._queues[path].popleft()
+        return None
+
+    def _encoded(self, reply: Reply) -> tuple[Iterable[bytes], dict[str, str], float]:
+        """Return a reply's chunks, its headers, and the seconds between two chunks."""
+        chunks, headers = reply.encoded()
+        return chunks, headers, self._chunk_delay if reply.chunk_delay is None else reply.chunk_delay
+
+    def _raise_mistake(self) -> None:
+        if self._mistakes:
+            mistake = self._mistakes[0]
+            self._mistakes.clear()
+            raise mistake
+
+
+def _behaviour(personality: object) -> _Behaviour:
+    if isinstance(personality, Hosted):
+        return personality
+    if personality not in ("vllm", "hosted"):
+        raise ValueError(f'personality={personality!r}: give "vllm", "hosted" or Hosted(...).')
+    return VLLM() if personality == "vllm" else Hosted()
+
+
+def _is_scripted(value: object) -> TypeGuard[Scripted]:
+    return isinstance(value, Reply) or callable(value)
+
+
+def _checked(reply: object) -> Scripted:
+    if isinstance(reply, str):
+        return text(reply)
+    if _is_scripted(reply):
+        return reply
+    raise TypeError(f"{reply!r} is no reply: give a text, tool_calls(...), error(...), a Reply, or a function.")
+
+
+def _made(reply: object) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    raise TypeError(f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example.")

@@ -1,0 +1,524 @@
+"""Recording a real server once and playing it from then on: what is kept, what is compared, what is told."""
+
+import gzip
+import json
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import anyio
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_client import (
+    APIConnectionError,
+    APIError,
+    AsyncNemotron,
+    InternalServerError,
+    Nemotron,
+    StreamInterruptedError,
+    TextDelta,
+    ToolMessage,
+    UserMessage,
+)
+from nemotron_client.testing import (
+    Cassette,
+    CassetteError,
+    FakeServer,
+    MockServer,
+    Reply,
+    UnusedRecordingWarning,
+    cut,
+    error,
+    replayed,
+    text,
+    tool_calls,
+)
+from nemotron_client.testing.cassettes import Mode
+from nemotron_client.testing.recordings import Recording, dumped, loaded
+from tests.client.either import Either
+from tests.testing.conftest import MODEL, Connect
+
+KEY = "nvapi-made-up-0123456789"
+ELSEWHERE = "http://nobody-is-here/v1"
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    with MockServer() as server:
+        yield server
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "test.json"
+
+
+def ask(cassette: Cassette, question: str = "Hello", base_url: str = ELSEWHERE, temperature: float = 1) -> str | None:
+    with cassette.client(base_url=base_url, model=MODEL, api_key=KEY, max_retries=0) as client:
+        return client.chat.completions.create(messages=question, temperature=temperature).text
+
+
+def record(path: Path, server: MockServer, *questions: str) -> None:
+    with Cassette(path, "record") as cassette:
+        for question in questions:
+            ask(cassette, question, server.base_url)
+
+
+def held_in(path: Path) -> dict[str, Any]:
+    held: dict[str, Any] = json.loads(path.read_text())
+    return held
+
+
+# --- Whatever the client and its HTTP library ---
+
+
+async def converse(client: Either) -> list[object]:
+    """Ask for an answer, a stream, a stream that is left, an error, and go through a tool loop."""
+    seen: list[object] = [(await client.create("Hello")).text]
+    async with client.stream("Tell me a story") as stream:
+        seen.append([delta async for delta in stream.text_deltas()])
+    async with client.stream("Tell me another story") as stream:
+        seen.append(await anext(aiter(stream)))
+    with pytest.raises(InternalServerError, match="on fire"):
+        await client.create("Fail")
+    messages = [UserMessage(content="Weather in Paris?")]
+    asked = await client.create(messages)
+    (call,) = asked.tool_calls
+    result = ToolMessage(tool_call_id=call.id, content="18 degrees")
+    seen += [call.function.arguments, (await client.create([*messages, asked.choices[0].message, result])).text]
+    return seen
+
+
+async def test_what_was_recorded_is_replayed_without_a_server(path: Path, connect: Connect) -> None:
+    with MockServer() as server:
+        server.reply(
+            text("Hi!"),
+            text("Once upon a time"),
+            text("Twice upon a time"),
+            error(500, "on fire"),
+            tool_calls(("get_weather", {"city": "Paris"})),
+        )
+        with Cassette(path, "record") as cassette:
+            seen = await converse(connect(cassette, base_url=server.base_url, api_key=KEY))
+        assert server.posts == 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Cassette(path, "replay") as cassette:
+            assert await converse(connect(cassette, base_url=ELSEWHERE)) == seen
+            cassette.assert_asked(
+                "Hello", "Tell me a story", "Tell me another story", "Fail", "Weather in Paris?", "18 degrees"
+            )
+    assert seen[0] == "Hi!"
+    assert seen[1] == ["Once", " upon", " a", " time"]
+    assert seen[2] == TextDelta("Twice")
+
+
+async def test_connections_that_were_lost_are_lost_again(path: Path, connect: Connect) -> None:
+    with MockServer() as server, Cassette(path, "record") as cassette:
+        server.reply(Reply(status=0, end="reset"), cut(text("Once upon"), after=2))
+        client = connect(cassette, base_url=server.base_url)
+        with pytest.raises(APIConnectionError):
+            await client.create("Hello")
+        async with client.stream("Hello") as stream:
+            with pytest.raises(StreamInterruptedError):
+                await stream.until_done()
+    with Cassette(path, "replay") as cassette:
+        client = connect(cassette, base_url=ELSEWHERE)
+        with pytest.raises(APIConnectionError, match="closed before an answer came"):
+            await client.create("Hello")
+        async with client.stream("Hello") as stream:
+            with pytest.raises(StreamInterruptedError) as caught:
+                await stream.until_done()
+    assert caught.value.partial
+    assert caught.value.partial.text == "Once"
+
+
+async def test_a_changed_request_fails_even_if_the_code_under_test_swallows_that(path: Path, connect: Connect) -> None:
+    with MockServer() as server:
+        record(path, server, "Hello")
+    cassette = Cassette(path, "replay")
+    client = connect(cassette, base_url=ELSEWHERE)
+    with pytest.raises(CassetteError, match="this request was not recorded"):
+        await client.create("Good bye")
+    with pytest.raises(CassetteError, match="this request was not recorded"):
+        cassette.close()
+
+
+async def test_tasks_that_ask_at_the_same_time_get_what_each_of_them_recorded(path: Path, connect: Connect) -> None:
+    questions = [f"Question {number}" for number in range(20)]
+
+    async def ask_all(client: Either) -> dict[str, str | None]:
+        answers: dict[str, str | None] = {}
+
+        async def ask_one(question: str) -> None:
+            answers[question] = (await client.create(question)).text
+
+        async with anyio.create_task_group() as tasks:
+            for question in questions:
+                tasks.start_soon(ask_one, question)
+        return answers
+
+    with MockServer() as server, Cassette(path, "record") as cassette:
+        recorded = await ask_all(connect(cassette, base_url=server.base_url))
+    questions.reverse()
+    with Cassette(path, "replay") as cassette:
+        assert await ask_all(connect(cassette, base_url=ELSEWHERE)) == recorded
+    assert recorded["Question 7"] == "You said: Question 7"
+
+
+# --- The file ---
+
+
+def test_the_file_can_be_read_and_compared(path: Path, server: MockServer) -> None:
+    server.reply(Reply(body={"id": "1", "choices": []}, headers={"x-request-id": "a", "set-cookie": "sid=1"}))
+    server.reply(Reply(chunks=[b"data: {}\n\n", "data: \N{WAVING HAND SIGN}\n\n".encode()]))
+    with Cassette(path, "record") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        headers = {"authorization": f"Bearer {KEY}", "nvcf-poll-seconds": "5", "x-tenant": "mine"}
+        http.post(f"{server.base_url}/chat/completions?b=2&a=1", json={"b": [1], "a": "\xe9"}, headers=headers)
+        http.post(f"{server.base_url}/completions", content=b"no json", headers={"accept": "text/plain"})
+        http.close()
+    held = held_in(path)
+    seconds = [each["response"].pop("seconds") for each in held["recordings"]]
+    assert held == {
+        "version": 1,
+        "recordings": [
+            {
+                "request": {
+                    "method": "POST",
+                    "path": "/v1/chat/completions?a=1&b=2",
+                    "headers": {"accept": "*/*", "content-type": "application/json", "nvcf-poll-seconds": "5"},
+                    "json": {"a": "\xe9", "b": [1]},
+                },
+                "response": {
+                    "status": 200,
+                    "headers": {"content-type": "application/json", "x-request-id": "a"},
+                    "json": {"id": "1", "choices": []},
+                },
+            },
+            {
+                "request": {
+                    "method": "POST",
+                    "path": "/v1/completions",
+                    "headers": {"accept": "text/plain"},
+                    "text": "no json",
+                },
+                "response": {
+                    "status": 200,
+                    "headers": {"content-type": "text/event-stream; charset=utf-8"},
+                    "chunks": ["data: {}\n\n", "data: \N{WAVING HAND SIGN}\n\n"],
+                },
+            },
+        ],
+    }
+    assert [re.fullmatch(r"[\d.]+( [\d.]+)*", each) is not None for each in seconds] == [True, True]
+    assert [len(each.split()) for each in seconds] == [2, 3]
+    assert "\N{WAVING HAND SIGN}" in path.read_text()
+    assert path.read_text().index('"a": "\xe9"') < path.read_text().index('"b": [')
+
+
+CHUNKS = st.lists(st.one_of(st.binary(max_size=20), st.text(max_size=9).map(str.encode)), max_size=5)
+
+
+@given(chunks=CHUNKS, spaced=st.booleans())
+def test_every_byte_and_every_edge_of_a_chunk_comes_back(chunks: list[bytes], spaced: bool) -> None:  # noqa: FBT001
+    if spaced:
+        chunks = [json.dumps({"a": [1, 2]}).encode()]
+    texts = [chunk.decode(errors="surrogateescape") for chunk in chunks]
+    recording = Recording(
+        request={"method": "GET", "path": "/"},
+        status=200,
+        headers={},
+        chunks=texts,
+        seconds=[0.25] * (1 + len(chunks)),
+        failure=None,
+    )
+    (back,) = loaded(dumped([recording]))
+    assert back == recording
+    exchange = back.exchange(timed=True)
+    assert [*exchange.chunks] == [(0.25, chunk) for chunk in chunks]
+    assert exchange.delay == 0.25
+
+
+def test_a_compressed_answer_is_kept_in_plain_words(path: Path, server: MockServer) -> None:
+    packed = gzip.compress(b'{"key": "' + KEY.encode() + b'"}')
+    server.reply(Reply(body=packed, headers={"content-encoding": "gzip", "content-type": "application/json"}))
+    with Cassette(path, "record") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        assert http.post(f"{server.base_url}/completions").json() == {"key": KEY}
+        http.close()
+    with Cassette(path, "replay") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        assert http.post(f"{ELSEWHERE}/completions").json() == {"key": "***"}
+        http.close()
+
+
+def test_an_answer_that_is_never_read_is_kept_as_far_as_it_came(path: Path, server: MockServer) -> None:
+    server.reply(Reply(chunks=[b"data: {}\n\n"], end="hang"))
+    http = httpx2.Client(trust_env=False)
+    with Cassette(path, "record") as cassette, http:
+        cassette.attach(http)
+        answer = http.send(http.build_request("POST", f"{server.base_url}/completions"), stream=True)
+        cassette.close()
+        answer.close()
+    assert held_in(path)["recordings"][0]["failure"] == {"ReadError": "The recording ends here, where the client left."}
+
+
+RESPONSE: dict[str, object] = {"status": 200, "headers": {}, "seconds": "1", "chunks": []}
+
+
+def held(recordings: list[dict[str, object]]) -> str:
+    return json.dumps({"version": 1, "recordings": recordings})
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("no json", "Expecting value"),
+        ("[]", "something is missing or of another type"),
+        ('{"version": 2}', "its version is 2, this library knows 1"),
+        (held([{}]), "something is missing or of another type: KeyError"),
+        (
+            held([{"request": {}, "response": {**RESPONSE, "chunks": ["x"]}}]),
+            "it has 1 times for the headers and 1 chunks",
+        ),
+        (
+            held([{"request": {}, "response": RESPONSE, "failure": {"SystemExit": ""}}]),
+            "'SystemExit' is no failure of a transport",
+        ),
+    ],
+)
+def test_a_file_that_is_no_cassette_is_told(path: Path, content: str, why: str) -> None:
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(CassetteError, match=re.escape(why)), Cassette(path) as cassette:
+        ask(cassette)
+    with pytest.raises(CassetteError, match=re.escape(str(path))):
+        replayed(path)
+
+
+# --- What is compared ---
+
+
+def test_the_host_the_key_the_order_of_keys_and_other_headers_make_no_difference(path: Path) -> None:
+    with MockServer() as server, Cassette(path, "record") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        url = f"{server.base_url}/completions?a=1&b=2"
+        http.post(url, content=b'{"prompt": "Hi", "n": 1}', headers={"x-api-key": KEY, "user-agent": "1"})
+        http.close()
+    with Cassette(path, "replay") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        assert http.post(f"{ELSEWHERE}/completions?b=2&a=1", content=b'{"n":1,"prompt":"Hi"}').status_code == 400
+        http.close()
+
+
+def test_a_changed_request_is_shown_beside_the_nearest_that_was_recorded(path: Path, server: MockServer) -> None:
+    record(path, server, "Hello", "What is the weather in Paris?")
+    with pytest.raises(CassetteError) as caught, Cassette(path) as cassette:
+        ask(cassette, "Hello", temperature=0.5)
+    assert str(caught.value) == (
+        f"{path}: this request was not recorded; the nearest is recording 1 of 2:\n"
+        "--- recording 1 of 2\n+++ asked now\n@@ -11,7 +11,7 @@\n"
+        "       }\n     ],\n"
+        f'     "model": "{MODEL}",\n-    "temperature": 1\n+    "temperature": 0.5\n'
+        '   },\n   "method": "POST",\n   "path": "/v1/chat/completions"\n'
+        'To record it: mode="record", or pytest --nemotron-cassettes=record.'
+    )
+
+
+def test_a_request_that_comes_once_more_than_it_was_recorded_is_told(path: Path, server: MockServer) -> None:
+    server.reply("first", "second")
+    record(path, server, "Hello", "Hello")
+    cassette = Cassette(path)
+    assert [ask(cassette), ask(cassette)] == ["first", "second"]
+    with pytest.raises(CassetteError, match="recording 1 of 2 was asked for once more"):
+        ask(cassette)
+
+
+def test_a_secret_that_the_test_has_no_more_makes_no_difference(path: Path, server: MockServer) -> None:
+    record(path, server, "Is nvapi-0123456789 a key?")
+    with Cassette(path) as cassette:
+        assert ask(cassette, "Is nvapi-another a key?")
+
+
+def test_recordings_that_were_not_used_are_told_unless_the_test_failed(path: Path, server: MockServer) -> None:
+    record(path, server, "One", "Two", "Three")
+    with (
+        pytest.warns(UnusedRecordingWarning, match="recording 1, 3 of 3 was not asked for") as told,
+        Cassette(path) as c,
+    ):
+        ask(c, "Two")
+    assert told[0].filename == __file__
+    cassette = Cassette(path)
+    ask(cassette, "Two")
+    cassette.close(failed=True)
+
+
+# --- Modes ---
+
+
+def test_auto_records_what_is_not_there_and_replays_what_is(path: Path, server: MockServer) -> None:
+    for is_recording in (True, False):
+        with Cassette(path) as cassette:
+            assert (cassette.is_recording, cassette.plays) == (is_recording, not is_recording)
+            ask(cassette, base_url=server.base_url)
+    assert server.posts == 1
+
+
+def test_record_writes_the_file_anew(path: Path, server: MockServer) -> None:
+    record(path, server, "One", "Two")
+    record(path, server, "Three")
+    assert len(held_in(path)["recordings"]) == 1
+
+
+def test_off_sends_all_and_writes_nothing(path: Path, server: MockServer) -> None:
+    with Cassette(path, "off") as cassette:
+        ask(cassette, base_url=server.base_url)
+    assert (server.posts, path.exists()) == (1, False)
+
+
+def test_a_test_that_asks_nothing_needs_no_cassette(path: Path) -> None:
+    for mode in get_args(Mode):
+        with Cassette(path, mode):
+            pass
+    assert not path.exists()
+
+
+def test_replay_without_a_file_tells_how_to_get_one(path: Path) -> None:
+    with (
+        pytest.raises(CassetteError, match=r"There is no cassette .* To record it: mode="),
+        Cassette(path, "replay") as c,
+    ):
+        ask(c)
+
+
+def test_an_empty_cassette_shows_what_was_asked(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(dumped([]))
+    with (
+        pytest.raises(CassetteError, match=r'nothing was recorded, and this was asked:\n\{\n  "headers"'),
+        Cassette(path) as c,
+    ):
+        ask(c)
+
+
+def test_an_unknown_mode_is_refused(path: Path) -> None:
+    wrong: Any = "rewind"
+    with pytest.raises(ValueError, match="mode='rewind': give one of replay, auto, record, off"):
+        Cassette(path, wrong)
+
+
+@pytest.mark.parametrize(("mode", "doing"), [("replay", "replaying"), ("record", "recording"), ("off", "off")])
+def test_it_shows_what_it_does(mode: Mode, doing: str) -> None:
+    assert repr(Cassette("a.json", mode)) == f"<Cassette 'a.json' {doing}>"
+
+
+# --- Ways to a client ---
+
+
+@pytest.mark.parametrize("method", ["client", "async_client"])
+def test_to_replay_needs_no_key_for_the_hosted_endpoint(
+    path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Nemotron | AsyncNemotron = getattr(Cassette(path, "replay"), method)(api_key=None)
+    assert "integrate.api.nvidia.com" in repr(client)
+    monkeypatch.setenv("NVIDIA_API_KEY", KEY)
+    assert getattr(Cassette(path, "replay"), method)()
+
+
+def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path, server: MockServer) -> None:
+    with Cassette(path) as cassette:
+        client = cassette.client(base_url=server.base_url, model=MODEL)
+        client.chat.completions.create(messages="Hello")
+    with pytest.raises(CassetteError, match="was closed"):
+        client.chat.completions.create(messages="Hello")
+    assert server.posts == 1
+
+
+def test_connections_to_a_recorded_server_are_not_left_open(path: Path, server: MockServer) -> None:
+    with Cassette(path) as cassette:
+        cassette.client(base_url=server.base_url).models.list()
+        assert server.open_connections == 0
+
+
+# --- Times ---
+
+
+def test_times_are_kept_but_do_not_pass_unless_a_clock_is_given(path: Path) -> None:
+    with MockServer(chunk_delay=0.02) as server, Cassette(path) as cassette:
+        server.reply(text("Once upon a time"))
+        client = cassette.client(base_url=server.base_url, model=MODEL)
+        with client.chat.completions.stream(messages="Hello") as stream:
+            stream.until_done()
+    slept: list[float] = []
+    for sleep in (None, slept.append):
+        with Cassette(path, sleep=sleep) as cassette:
+            client = cassette.client(base_url=ELSEWHERE, model=MODEL)
+            with client.chat.completions.stream(messages="Hello") as stream:
+                stream.until_done()
+    assert len(slept) >= 7
+    assert sum(slept) >= 0.1
+
+
+def test_a_replayed_test_is_fast(path: Path, server: MockServer) -> None:
+    record(path, server, "Hello", "And now?")
+
+    def replay() -> float:
+        began = time.perf_counter()
+        with Cassette(path) as cassette:
+            ask(cassette, "Hello")
+            ask(cassette, "And now?")
+        return time.perf_counter() - began
+
+    assert min(replay() for _ in range(5)) < 0.05  # the figure is 5 ms; this is to find what is out by a magnitude
+
+
+# --- Secrets ---
+
+
+def test_no_secret_is_in_the_file_or_in_what_is_told(path: Path, server: MockServer) -> None:
+    halves = [KEY[:9].encode(), KEY[9:].encode()]
+    server.reply(
+        Reply(body={"echo": f"{KEY} hunter22-hunter22"}, headers={"x-echo": KEY, "x-auth-token": "abc"}),
+        Reply(chunks=[b'data: {"content":"hunter22"}\n\n', b'data: {"content":"-hunter22"}\n\n', *halves]),
+    )
+    with Cassette(path, "record", redact=["Jane Doe"]) as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False, cookies={"sid": "cookie-cookie"}))
+        headers = {"authorization": f"Bearer {KEY}"}
+        body = {"password": "hunter22-hunter22", "prompt": "I am Jane Doe, cookie-cookie"}
+        for _ in range(2):
+            http.post(f"{server.base_url}/completions?token=in-the-query", json=body, headers=headers)
+        http.close()
+    written = path.read_text()
+    for secret in (KEY, KEY[9:], "hunter22", "cookie-cookie", "in-the-query", "Jane Doe", "abc"):
+        assert secret not in written
+    assert "I am ***, ***" in written
+    with pytest.raises(CassetteError) as caught, Cassette(path, redact=["Jane Doe"]) as cassette:
+        ask(cassette, f"Is {KEY} known to Jane Doe?")
+    assert "Is *** known to ***?" in str(caught.value)
+    assert KEY not in repr(cassette.requests[0].headers)
+
+
+# --- A cassette as a script ---
+
+
+def test_what_was_recorded_can_be_the_script_of_a_fake(path: Path, server: MockServer) -> None:
+    server.reply("Hi!", cut(text("Once upon"), after=2), Reply(status=0, end="reset"))
+    with Cassette(path) as cassette:
+        client = cassette.client(base_url=server.base_url, max_retries=0)
+        client.chat.completions.create(messages="Hello")
+        for _ in range(2):
+            with pytest.raises(APIError), client.chat.completions.stream(messages="Hello") as stream:
+                stream.until_done()
+    with FakeServer(*replayed(path)) as fake:
+        client = fake.client(max_retries=0)
+        assert client.chat.completions.create(messages="Anything").text == "Hi!"
+        for _ in range(2):
+            with pytest.raises(APIError), client.chat.completions.stream(messages="Hello") as stream:
+                stream.until_done()

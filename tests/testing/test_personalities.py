@@ -1,0 +1,401 @@
+"""How the test servers behave beyond their scripts: as vLLM, or as NVIDIA's hosted gateway."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import httpx2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mistral_common.tokens.tokenizers.base import TokenizerVersion
+
+from nemotron_client import (
+    AuthenticationError,
+    BadRequestError,
+    ContextLengthExceededError,
+    InternalServerError,
+    ModelGoneError,
+    NemotronError,
+    RateLimitError,
+)
+from nemotron_client.testing import FakeServer, Hosted, MockServer, Reply, text
+from nemotron_client.testing.conversation import broken_rule
+from nemotron_client.testing.replies import MODEL
+from tests.engine import judge
+from tests.engine.histories import Json, asked, call, result, said, system, tool, user
+from tests.engine.test_mistral_judged import refusal
+
+Ask = Callable[..., httpx2.Response]
+Kind = Literal["vllm", "hosted"]
+FILLED = "word " * 40
+KEY = "nvapi-made-up"
+
+
+def asking(server: FakeServer) -> Ask:
+    """Post a body to a fake, a chat if nothing else is said."""
+    http = server.attach(httpx2.Client(trust_env=False))
+
+    def post(route: str = "chat/completions", **fields: object) -> httpx2.Response:
+        if route == "chat/completions":
+            fields = {"messages": [user("Hello")], **fields}
+        return http.post(f"{server.base_url}/{route}", json={"model": MODEL, **fields})
+
+    return post
+
+
+@pytest.fixture
+def vllm() -> Iterator[Ask]:
+    with FakeServer(max_model_len=64) as server:
+        yield asking(server)
+
+
+@pytest.fixture
+def hosted() -> Iterator[Ask]:
+    with FakeServer(max_model_len=64, personality="hosted") as server:
+        yield asking(server)
+
+
+def told(response: httpx2.Response) -> str:
+    body = response.json()
+    message: str = body["error"]["message"] if "error" in body else body["message"]
+    return message
+
+
+# --- Both count tokens for real ---
+
+
+@pytest.mark.parametrize("kind", ["vllm", "hosted"])
+def test_usage_and_the_recorded_request_count_tokens_as_the_model_does(kind: Kind) -> None:
+    with FakeServer(personality=kind) as fake:
+        messages = [{"role": "user", "content": "What is the weather in Zürich?"}]
+        done = fake.client().chat.completions.create(messages=messages, tools=[tool()])
+        assert done.usage is not None
+        (request,) = fake.asked
+        assert done.usage.prompt_tokens == request.tokens == judge.tokens("v13", messages, [tool()])
+        request.assert_asked(tokens=request.tokens)
+        with pytest.raises(AssertionError, match=f"tokens expected\n(?s:.*)-1\n\\+{request.tokens}"):
+            request.assert_asked(tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [("Hello there", 3), (["Hello", "there"], 4), ([1, 22177], 2), ([[1], [1, 22177]], 3), ([], 0), (None, 0)],
+)
+def test_prompts_are_counted_with_the_token_that_stands_before_each(prompt: object, tokens: int) -> None:
+    with FakeServer() as fake:
+        fake.always(text("x"))
+        answer = asking(fake)("completions", prompt=prompt).json()
+        assert answer["usage"]["prompt_tokens"] == fake.requests[0].tokens == tokens
+
+
+def test_what_is_no_conversation_has_no_tokens() -> None:
+    with FakeServer(text("x")) as fake:
+        assert asking(fake)(messages=[{"role": "nobody"}]).json()["usage"]["prompt_tokens"] == 0
+
+
+@pytest.mark.parametrize(("limit", "content", "reason"), [(10, " today?", "stop"), (9, " today?", "length")])
+def test_the_end_of_an_answer_is_a_token_too(vllm: Ask, limit: int, content: str, reason: str) -> None:
+    answer = vllm(max_tokens=limit).json()
+    assert answer["choices"][0]["message"]["content"].endswith(content)
+    assert (answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]) == (reason, limit)
+
+
+@pytest.mark.parametrize(("stream", "reason"), [(False, "tool_calls"), (True, "length")])
+def test_a_call_that_is_cut_has_arguments_that_are_no_json(*, vllm: Ask, stream: bool, reason: str) -> None:
+    got = vllm(messages=[user("look")], tools=[tool(parameters=CITY)], max_tokens=6, stream=stream)
+    assert f'"finish_reason":"{reason}"' in got.text
+    assert "look" in got.text
+    assert '\\"}"' not in got.text
+
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+# --- vLLM ---
+
+
+def test_vllm_clamps_in_silence_what_fits_the_window_only_alone(vllm: Ask) -> None:
+    answer = vllm(messages=[user(FILLED)], max_tokens=60).json()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["total_tokens"] == 64
+
+
+def test_vllm_passes_unknown_fields_over_in_silence(vllm: Ask) -> None:
+    assert vllm(guided_json={}, unheard_of=1).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"messages": [user("word " * 70)]}, "your prompt contains 74 input tokens, which exceeds this limit even"),
+        ({"messages": [user("word " * 60)]}, "max_tokens must be at least 1, got 0. (parameter=max_tokens, value=0)"),
+        ({"max_tokens": 65}, "max_tokens=65 cannot be greater than max_model_len=64."),
+        ({"max_tokens": 0}, "max_tokens must be at least 1, got 0."),
+        ({"temperature": 3}, "temperature must be in [0, 2], got 3.0. (parameter=temperature, value=3.0)"),
+        ({"temperature": "-1"}, "temperature must be non-negative, got -1.0."),
+        ({"temperature": "hot"}, "'loc': 'body.temperature', 'msg': 'Input should be a valid number, unable to parse"),
+        ({"top_p": 0}, "top_p must be in (0, 1], got 0.0."),
+        ({"presence_penalty": 9}, "presence_penalty must be in [-2, 2], got 9.0."),
+        ({"n": 0}, "n must be at least 1, got 0."),
+        ({"stop": ["a"] * 5}, "List should have at most 4 items after validation, not 5"),
+        ({"top_logprobs": 21}, "Requested sample logprobs of 21, which is greater than max allowed: 20"),
+        ({"top_logprobs": 3}, "when using `top_logprobs`, `logprobs` must be set to true."),
+        ({"stream_options": {"include_usage": True}}, "Stream options can only be defined when `stream=True`."),
+        ({"response_format": {"type": "json_schema"}}, "the 'json_schema' field must be provided."),
+        ({"tools": []}, "`tools` must not be an empty array."),
+        ({"tool_choice": "required"}, "When using `tool_choice`, `tools` must be set."),
+        ({"tools": [tool()], "tool_choice": "any"}, "Invalid value for `tool_choice`: any!"),
+        (
+            {"tools": [tool()], "tool_choice": {"function": {"name": "x"}}},
+            "does not match any of the specified `tools`",
+        ),
+        ({"tools": [tool(parameters={"type": "nope"})]}, "Invalid tool schema: 'nope' is not valid under any of"),
+        ({"messages": [{"role": "nobody", "content": "x"}]}, "Unknown message role: nobody"),
+        ({"messages": [{"role": "user"}]}, "'content'"),
+        ({"messages": [user(None)]}, "body.messages.0.content"),
+        ({"messages": [user(), asked(call()), {"role": "tool", "content": "4"}]}, "'tool_call_id'"),
+        ({"messages": [user(), said()]}, "Cannot set `add_generation_prompt` to True when the last message is from"),
+        ({"messages": [user(), said(""), user()]}, "Invalid assistant message: role='assistant' content=''"),
+        ({"messages": [user(), asked(call()), result("zzz")]}, "Unexpected tool call id zzz in tool results"),
+    ],
+)
+def test_vllm_refuses_in_its_own_words(vllm: Ask, fields: Mapping[str, object], message: str) -> None:
+    response = vllm(**fields)
+    assert response.status_code == 400
+    assert message in told(response)
+
+
+def test_vllm_knows_only_a_lower_bound_of_a_prompt_that_is_too_long(vllm: Ask) -> None:
+    assert "your prompt contains at least 65 input tokens" in told(vllm("completions", prompt="word " * 70))
+
+
+def test_vllm_continues_the_last_message_if_it_is_told_to(vllm: Ask) -> None:
+    continued: dict[str, object] = {"continue_final_message": True, "add_generation_prompt": False}
+    assert vllm(messages=[user(), said()], **continued).status_code == 200
+
+
+def test_vllm_counts_at_tokenize_what_it_then_reports(vllm: Ask) -> None:
+    counted = vllm("../tokenize", messages=[user("Hello")], tools=[tool()]).json()["count"]
+    assert counted == vllm(tools=[tool()]).json()["usage"]["prompt_tokens"]
+
+
+# --- The hosted gateway ---
+
+
+def test_the_gateway_marks_what_a_worker_answered(hosted: Ask) -> None:
+    done, refused = hosted(), hosted(unheard_of=1)
+    assert (done.headers["nvcf-status"], refused.headers["nvcf-status"]) == ("fulfilled", "errored")
+    assert len(done.headers["nvcf-reqid"]) == 36
+    assert "nvcf-reqid" not in hosted(model="nope").headers
+
+
+def test_the_gateway_marks_scripted_replies_too_but_not_what_was_never_sent() -> None:
+    lost = Reply(status=0, end="reset")
+    with FakeServer(text("x"), lost, personality=Hosted(deprecated="2027-01-01T00:00:00Z")) as fake:
+        ask = asking(fake)
+        response = ask()
+        with pytest.raises(httpx2.ReadError):
+            ask()
+        assert response.headers["nvcf-status"] == "fulfilled"
+        assert response.headers["deprecation"] == "2027-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"guided_json": {}, "nvext": {}}, "Validation: Unsupported parameter(s): guided_json, nvext"),
+        (
+            {"messages": [user(FILLED)], "max_tokens": 30},
+            (
+                "You passed 44 input tokens and requested 30 output tokens. However, the model's context length is "
+                "only 64 tokens, resulting in a maximum input length of 34 tokens. Please reduce the length of the "
+                "input prompt. (parameter=input_tokens, value=44)"
+            ),
+        ),
+        ({"temperature": 3}, "temperature must be in [0, 2], got 3.0. (parameter=temperature, value=3.0)"),
+        ({"messages": []}, "list index out of range"),
+        ({"messages": [user(), asked(call()), result(), user()]}, "Unexpected role 'user' after role 'tool'"),
+    ],
+)
+def test_a_worker_refuses_in_the_words_that_users_reported(
+    hosted: Ask, fields: Mapping[str, object], message: str
+) -> None:
+    response = hosted(**fields)
+    assert (response.status_code, told(response)) == (400, message)
+
+
+def test_a_worker_continues_the_last_message_if_it_is_told_to(hosted: Ask) -> None:
+    assert hosted(messages=[user(), said()], continue_final_message=True).status_code == 200
+    assert hosted("completions", prompt="Once").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "answer"),
+    [
+        ("POST", "chat/completions", b"{", 500, "failed to decode json body: "),
+        ("POST", "chat/completions", b"[]", 400, '"code":"missing_required_field"'),
+        ("POST", "chat/completions", b"x" * 26_214_401, 400, '"code":"invalid_image_format"'),
+        ("POST", "chat/completions", b'{"model": "nope"}', 404, "404 page not found\n"),
+        ("POST", "embeddings", b"{}", 404, "404 page not found\n"),
+        ("POST", "../tokenize", b"{}", 404, "404 page not found\n"),
+        ("GET", "health/ready", b"", 404, "404 page not found\n"),
+        ("GET", "models/nope", b"", 404, "Model does not exist by the name of nope\n"),
+        ("GET", f"models/{MODEL}", b"", 200, '"owned_by":"mistralai"'),
+        ("GET", "models", b"", 200, f'"data":[{{"id":"{MODEL}","object":"model","created":735790403,'),
+    ],
+)
+def test_the_gateway_answers_by_itself(method: str, path: str, body: bytes, status: int, answer: str) -> None:
+    with FakeServer(personality="hosted") as fake:
+        http = fake.attach(httpx2.Client(trust_env=False))
+        response = http.request(method, f"{fake.base_url}/{path}", content=body)
+        assert response.status_code == status
+        assert answer in response.text
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind", "listed"),
+    [
+        (Hosted(retired="2026-07-27T00:00:00Z"), ModelGoneError, 0),
+        (Hosted(offline="Under maintenance."), InternalServerError, 1),
+    ],
+)
+def test_a_model_that_is_gone_or_offline_is_refused_everywhere(
+    condition: Hosted, kind: type[NemotronError], listed: int
+) -> None:
+    with FakeServer(personality=condition) as fake:
+        client = fake.client(model=MODEL, max_retries=0)
+        with pytest.raises(kind):
+            client.models.retrieve(MODEL)
+        with pytest.raises(kind):
+            client.chat.completions.create(messages="Hello")
+        assert len(client.models.list().data) == listed
+
+
+def test_the_rate_limit_is_a_bare_429_until_the_minute_is_over() -> None:
+    now = [0.0]
+    with FakeServer(personality=Hosted(rate_limit=2, clock=lambda: now[0])) as fake:
+        client = fake.client(model=MODEL, max_retries=0)
+        for _ in range(2):
+            client.chat.completions.create(messages="Hello")
+        with pytest.raises(RateLimitError) as refused:
+            client.chat.completions.create(messages="Hello")
+        assert refused.value.body == {"status": 429, "title": "Too Many Requests"}
+        assert refused.value.retry_after is None
+        now[0] = 60.0
+        assert client.chat.completions.create(messages="Hello").text
+        assert client.models.list().data
+
+
+def test_the_gateway_tells_a_missing_key_from_a_wrong_one() -> None:
+    with FakeServer(api_key=KEY, personality="hosted") as fake:
+        ask = asking(fake)
+        assert (ask().status_code, ask().text) == (401, "Header of type `authorization` was missing")
+        with pytest.raises(AuthenticationError, match="Authentication failed"):
+            fake.client(api_key="nvapi-another").chat.completions.create(messages="Hello")
+        assert fake.client(api_key=KEY).chat.completions.create(messages="Hello").text
+
+
+def test_the_client_repairs_what_the_gateway_would_refuse_of_another_providers_history() -> None:
+    messages = [user(), asked(call("call_" + "a" * 24)), result("call_" + "a" * 24), user("And now?")]
+    with FakeServer(personality="hosted") as fake:
+        with pytest.raises(BadRequestError, match="Tool call id was call_a"):
+            fake.client().chat.completions.create(messages=[*messages[:-1]], repair="off")
+        assert (
+            fake.client(base_url="https://integrate.api.nvidia.com/v1", api_key=KEY)
+            .chat.completions.create(messages=messages)
+            .repairs
+        )
+
+
+def test_a_conversation_that_overflows_is_told_with_its_numbers() -> None:
+    with MockServer(personality="hosted", max_model_len=64) as server, httpx2.Client(trust_env=False) as http:
+        body = {"model": MODEL, "messages": [user("word " * 70)]}
+        assert http.post(f"{server.base_url}/chat/completions", json=body).status_code == 400
+    with FakeServer(personality="hosted", max_model_len=64) as fake:
+        with pytest.raises(ContextLengthExceededError) as refused:
+            fake.client(model=MODEL).chat.completions.create(messages="word " * 70)
+        assert (refused.value.limit, refused.value.prompt_tokens) == (64, 74)
+
+
+def test_a_personality_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    wrong: Any = "tgi"
+    with pytest.raises(ValueError, match='personality=\'tgi\': give "vllm", "hosted" or Hosted'):
+        FakeServer(personality=wrong)
+
+
+# --- Mistral's rules, with mistral-common as the judge ---
+
+IDS = st.sampled_from(["abcdefgh1", "abcdefgh2", "call_1", "null"])
+CALLS = st.builds(call, IDS, st.sampled_from(["look", "a b"]))
+MESSAGES: st.SearchStrategy[Json] = st.one_of(
+    st.just(user()),
+    st.just(system()),
+    st.builds(said, st.sampled_from(["Hello", "Yes"])),
+    CALLS.map(asked),
+    st.tuples(CALLS, CALLS).map(lambda pair: asked(*pair)),
+    st.builds(result, IDS),
+    IDS.map(lambda known: result(known, name="a b")),
+)
+TOOLS = st.lists(st.sampled_from([tool(), tool("a b"), tool(parameters={"type": "nope"})]), max_size=2)
+
+
+HISTORY = [user(), asked(call())]
+BOTH_OPEN = [user(), asked(call(), call("abcdefgh2")), result()]
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([result()], "Conversation must start with a user message or system message"),
+        ([user(), said()], "Expected last role User or Tool (or Assistant with prefix) for serving but got assistant"),
+        ([*HISTORY, result(), system(), user()], "Unexpected role 'system' after role 'tool'"),
+        ([*HISTORY, result(), result()], "Duplicate tool call id abcdefgh1 in tool results"),
+        ([*HISTORY, result("abcdefgh2")], "Unexpected tool call id abcdefgh2 in tool results"),
+        ([user(), asked(call(), call()), result()], "Duplicate tool call id abcdefgh1 in assistant message"),
+        ([*BOTH_OPEN, said(), user()], "Not the same number of function calls and responses"),
+        (BOTH_OPEN, "Not the same number of function calls and responses"),
+        ([user(), asked(call("null")), result("null")], "Tool call id has to be defined in serving mode."),
+        (
+            [user(), asked(call("call_1")), result("call_1")],
+            "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.",
+        ),
+        ([*HISTORY, result(name="a b")], "Function name was a b but must be a-z, A-Z, 0-9, or contain underscores"),
+    ],
+)
+def test_a_worker_refuses_in_mistral_commons_words(messages: list[Json], message: str) -> None:
+    with FakeServer(personality="hosted") as fake:
+        assert told(asking(fake)(messages=messages)).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([user(), asked(call("null")), result("null")], "Tool call id must be a non-empty string other than 'null'"),
+        ([user(), asked(call(name="a b")), result()], "Function name was a b but must be"),
+        ([*BOTH_OPEN, said(), user()], "Not the same number of function calls and responses"),
+        ([*HISTORY, result(), result()], "Duplicate tool call id abcdefgh1 in tool results"),
+        ([user(), asked(call(), call()), result()], "Duplicate tool call id abcdefgh1 in assistant message"),
+        ([result()], "Conversation must start with a user message or system message"),
+        ([user(), result()], "Unexpected role 'tool' after role 'user'"),
+    ],
+)
+def test_vllm_knows_some_of_these_rules_too(vllm: Ask, messages: list[Json], message: str) -> None:
+    assert told(vllm(messages=messages)).startswith(message)
+
+
+def test_vllm_lets_long_ids_a_missing_last_result_and_the_user_after_a_tool_pass(vllm: Ask) -> None:
+    for messages in ([user(), asked(call("call_1")), result("call_1")], BOTH_OPEN, [*HISTORY, result(), user()]):
+        assert vllm(messages=messages).status_code == 200
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(MESSAGES, min_size=1, max_size=6), TOOLS, st.booleans())
+def test_the_rules_are_mistral_commons_but_for_the_users_turn_after_a_tools(
+    messages: list[Json],
+    tools: list[Json],
+    continued: bool,  # noqa: FBT001 - hypothesis passes it by its place
+) -> None:
+    continued = continued and messages[-1]["role"] == "assistant"
+    broken = broken_rule(messages, tools, continued=continued, hosted=True)
+    if broken != "Unexpected role 'user' after role 'tool'":
+        assert broken == refusal(messages, tools, TokenizerVersion.v11, continues=continued)

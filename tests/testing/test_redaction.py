@@ -1,0 +1,243 @@
+"""No secret gets into a file: not from headers, bodies, queries or errors, whole or in pieces."""
+
+import base64
+import json
+import re
+import string
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nemotron_client.testing import RecordedRequest
+from nemotron_client.testing.recordings import Tape, dumped
+from nemotron_client.testing.redaction import Redactor, is_secret_header
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+# With a digit, so that none is by chance a word of the file's own.
+SECRETS = st.text(
+    string.ascii_letters + string.digits + "!#$%&'()+-./:<=>?@[]^_`{|}~\"\\", min_size=7, max_size=40
+).map("{}7".format)
+# Of letters no word here has, so that taking one out can't spoil another.
+TOKENS = st.text("QXZ0123456789", min_size=8, max_size=40)
+HEADERS = ["authorization", "Proxy-Authorization", "x-api-key", "api-key", "cookie", "x-auth-token", "X-Amz-Signature"]
+NAMES = ["api_key", "apiKey", "client_secret", "password", "access_token", "authorization", "session_id", "cookies"]
+
+
+def cut_up(text: str, cuts: list[int]) -> list[str]:
+    """Cut a text at these places, as many as lie in it."""
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    return [text[start:end] for start, end in pairwise(places)]
+
+
+# --- What a request held is taken out wherever it is repeated ---
+
+
+@given(
+    secret=SECRETS,
+    header=st.sampled_from(HEADERS),
+    scheme=st.sampled_from(["", "Bearer ", "Token "]),
+    cuts=st.lists(st.integers(0, 300), max_size=5),
+)
+def test_a_secret_of_the_headers_is_in_no_text_and_in_no_body_however_it_is_cut(
+    secret: str, header: str, scheme: str, cuts: list[int]
+) -> None:
+    redactor = Redactor()
+    redactor.learn({header: scheme + secret}, "", None)
+    document = json.dumps({"detail": f"bad key {secret}", "nested": json.dumps({"x": secret})})
+    body = f"You sent {secret}, quoted {quote(secret)}, {quote(secret, safe='')}, as JSON {document}"
+    chunks = redactor.chunks(cut_up(body, cuts))
+    for text in (
+        "".join(chunks),
+        redactor.text(body),
+        repr(redactor.headers({"x-echo": f"<{secret}>", header: secret})),
+    ):
+        assert secret not in text
+        assert json.dumps(secret)[1:-1] not in text
+        assert quote(secret, safe="") not in text
+    assert len(chunks) == len(cut_up(body, cuts))
+
+
+@given(name=st.sampled_from(NAMES), secret=SECRETS)
+def test_a_secret_of_a_body_is_known_by_its_name_and_taken_out_elsewhere(name: str, secret: str) -> None:
+    body: JsonValue = {"messages": [{"content": "Hello"}], "extra": {name: secret, "list": [{name: [secret]}]}}
+    redactor = Redactor()
+    redactor.learn({}, "", body)
+    assert redactor.json(body) == {
+        "messages": [{"content": "Hello"}],
+        "extra": {name: "***", "list": [{name: ["***"]}]},
+    }
+    assert secret not in redactor.text(f"Error: {secret} is wrong")
+
+
+@given(secret=TOKENS, name=st.sampled_from(["api_key", "token", "X-Amz-Signature", "key", "sig"]))
+def test_a_secret_of_a_query_is_taken_out_and_the_rest_is_sorted(secret: str, name: str) -> None:
+    redactor = Redactor()
+    redactor.learn({}, f"b=2&{name}={secret}&a=1", None)
+    assert set(redactor.query(f"b=2&{name}={secret}&a=").split("&")) == {"a=", "b=2", f"{name}=***"}
+    assert redactor.query("b=2&a=1") == "a=1&b=2"
+    assert secret not in redactor.text(f"GET https://host/v1?x=1&{name}={secret} failed")
+
+
+@given(user=TOKENS, password=SECRETS)
+def test_the_password_of_basic_credentials_is_known_too(user: str, password: str) -> None:
+    redactor = Redactor()
+    credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+    redactor.learn({"Authorization": f"Basic {credentials}"}, "", None)
+    assert password not in redactor.text(f"wrong password <{password}>")
+    assert credentials not in redactor.text(f"({credentials})")
+
+
+def test_credentials_that_are_no_base64_are_taken_out_as_they_are() -> None:
+    redactor = Redactor()
+    redactor.learn({"authorization": "Basic not-base-64!"}, "", None)
+    assert redactor.text("got not-base-64!") == "got ***"
+
+
+@given(
+    secret=SECRETS,
+    header=st.sampled_from(HEADERS),
+    name=st.sampled_from(NAMES),
+    cuts=st.lists(st.integers(0, 300), max_size=5),
+    told_by_header=st.booleans(),
+)
+def test_no_secret_gets_into_a_file_from_headers_bodies_answers_or_errors(
+    *, secret: str, header: str, name: str, cuts: list[int], told_by_header: bool
+) -> None:
+    body: JsonValue = {"prompt": f"Is {secret} mine?"} if told_by_header else {"prompt": "Hello", name: secret}
+    headers = {"accept": "text/plain", header: f"Bearer {secret}"} if told_by_header else {"accept": secret}
+    request = RecordedRequest(
+        method="POST",
+        path=f"/v1/{secret}",
+        query=urlencode({"q": secret, "api_key": secret}),
+        headers=headers,
+        body=json.dumps(body).encode(),
+    )
+    tape = Tape(request, iter(range(100)).__next__)
+    tape.begin(200, {"X-Echo": secret, "Set-Cookie": secret, "WWW-Authenticate": f'Bearer realm="{secret}"'})
+    for chunk in cut_up(f"data: {json.dumps({'content': secret})}\n\n" * 3, cuts):
+        tape.chunk(chunk.encode())
+    tape.end("ReadError", f"lost the connection of {secret}")
+    redactor = Redactor()
+    redactor.learn(request.headers, request.query, body)
+    content = dumped([tape.recording(redactor)]).decode()
+    for spelling in (secret, json.dumps(secret)[1:-1], json.dumps(json.dumps(secret))[3:-3], quote(secret, safe="")):
+        assert spelling not in content
+
+
+def test_each_cookie_is_a_secret() -> None:
+    redactor = Redactor()
+    redactor.learn({"cookie": "a=first-secret; b=second-secret"}, "", None)
+    assert redactor.text("first-secret, second-secret") == "***, ***"
+
+
+def test_what_is_too_short_to_keep_anybody_out_spoils_no_text() -> None:
+    redactor = Redactor()
+    redactor.learn({"authorization": "Bearer token"}, "", None)
+    assert redactor.text("one token more") == "one token more"
+
+
+# --- What is named or looks like a secret is taken out wherever it comes from ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"api_key": "a\\"b", "x": 1}', '{"api_key": "***", "x": 1}'),
+        (
+            '{"arguments": "{\\"password\\": \\"abc\\", \\"x\\": 1}"}',
+            '{"arguments": "{\\"password\\": \\"***\\", \\"x\\": 1}"}',
+        ),
+        ('{\\"password\\": \\"cut o', '{\\"password\\": \\"***'),
+        ("client_secret = abc; x", "client_secret = ***; x"),
+        ("https://host/p?api-version=1&sig=ab%2Fc#x", "https://host/p?api-version=1&sig=***#x"),
+        ("Authorization: Custom abc def\nHost: x", "Authorization: ***\nHost: x"),
+        ("set-cookie: sid=1; path=/", "set-cookie: ***"),
+        ("curl -H 'X-Api-Key: abc' x", "curl -H 'X-Api-Key: ***' x"),
+        ("a bearer abcdefgh1234 of it", "a bearer *** of it"),
+        ("https://me:secret@host/v1", "https://***@host/v1"),
+        ("key nvapi-Ab_1-2.", "key ***."),
+        ("sk-proj-0123456789abcdef!", "***!"),
+        ("hf_0123456789abcdefgh ghp_0123456789abcdefgh xoxb-0123456789ab", "*** *** ***"),
+        ("AKIA0123456789ABCDEF", "***"),
+        ("eyJhbGciOiJIUzI1.eyJzdWIi.c2ln", "***"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----.", "***."),
+        ("-----BEGIN PRIVATE KEY-----\nabc", "***"),
+    ],
+)
+def test_a_secret_is_known_by_its_name_or_its_looks(text: str, expected: str) -> None:
+    assert Redactor().text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"max_tokens": 5, "usage": {"prompt_tokens": 5}, "logprobs": [{"token": " Hello"}]}',
+        '{"password": "", "secret": null}',
+        "The secret of a good story is its end; the password was forgotten.",
+        "a basic idea, the bearer of news, task-force-of-many-people",
+        "Authorization is needed. See https://host/docs?page=1&max_tokens=5",
+    ],
+)
+def test_words_are_left_alone(text: str) -> None:
+    assert Redactor().text(text) == text
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_is_secret_by_its_name(name: str) -> None:
+    assert is_secret_header(name)
+
+
+@pytest.mark.parametrize("name", ["content-type", "x-ratelimit-remaining-tokens", "x-request-id", "retry-after"])
+def test_other_headers_are_kept(name: str) -> None:
+    assert Redactor().headers({name: "value"}) == {name: "value"}
+
+
+def test_a_schema_that_names_a_secret_is_no_secret_but_a_number_can_be_one() -> None:
+    schema: JsonValue = {"properties": {"api_key": {"type": "string", "description": "The key"}}}
+    assert Redactor().json(schema) == schema
+    assert Redactor().json({"password": 1234, "secret": True, "cookies": {"a": "b"}}) == {
+        "password": 0,
+        "secret": True,
+        "cookies": {"a": "***"},
+    }
+
+
+# --- Streams ---
+
+
+@given(secret=TOKENS, cuts=st.lists(st.integers(0, 60), max_size=8), edges=st.lists(st.integers(0, 3000), max_size=8))
+def test_a_secret_that_a_model_spells_out_over_many_events_cant_be_put_together(
+    secret: str, cuts: list[int], edges: list[int]
+) -> None:
+    redactor = Redactor()
+    redactor.learn({"authorization": f"Bearer {secret}"}, "", None)
+    pieces = cut_up(f"Your key is {secret}, isn't it?", cuts)
+    events = "".join(f"data: {json.dumps({'delta': {'content': piece}})}\n\n" for piece in pieces)
+    kept = "".join(redactor.chunks(cut_up(events, edges)))
+    said = "".join(re.findall(r'"content": "(.*?)"', kept))
+    assert said == "Your key is ***, isn't it?"
+    assert kept.count("data: ") == len(pieces)
+
+
+def test_arguments_in_pieces_are_put_together_for_their_names() -> None:
+    pieces = ['{\\"pass', 'word\\":', ' \\"swo', 'rdfish\\"', "}"]
+    events = [f'data: {{"arguments":"{piece}"}}\n\n' for piece in pieces]
+    kept = Redactor().chunks(events)
+    assert "".join(re.findall(r'"arguments":"(.*)"}', "".join(kept))) == '{\\"password\\": \\"***\\"}'
+    assert len(kept) == len(events)
+
+
+# --- What the user adds ---
+
+
+def test_a_text_or_a_pattern_of_the_users_own_is_taken_out() -> None:
+    redactor = Redactor(["Jane (Doe)", re.compile(r"\d{3}-\d{4}"), re.compile(r"id=(\w+)")])
+    assert redactor.text("Jane (Doe), 555-1234, id=42") == "***, ***, id=***"
+    assert redactor.chunks(["Jane ", "(Doe)", " 555", "-1234"]) == ["***", "", " ***", ""]
+    assert redactor.json({"Jane (Doe)": ["555-1234", None]}) == {"***": ["***", None]}
