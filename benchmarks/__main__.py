@@ -12,14 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from unittest.mock import patch
 
-from benchmarks import server
+from benchmarks import turns
 from benchmarks.contenders import BASE_IMPORT, CONTENDERS, EVENTS, FIRST_ANSWERS, IMPORTS, OURS, RAW
+from benchmarks.counting import MISTRAL
 from benchmarks.measure import Figures, Worker, in_turn, python, table, workers
+from benchmarks.mock import mock, replays
+from benchmarks.server import MODEL, running
 from nemotron_client import Nemotron
+from nemotron_client._engine.admission import proven
 from nemotron_client._engine.sse import SSEDecoder
+from nemotron_client.budget import TokenBudget
 
 # What a first request doesn't need, or not before it is sent.
 _UNWANTED = frozenset(
@@ -159,7 +165,7 @@ def memory(run: _Run) -> None:
 def retries(run: _Run) -> None:
     """Measure a request that is sent again beside as many requests."""
     count = run.many(100, 20)
-    with Nemotron(base_url=run.url, model=server.MODEL) as client, patch("nemotron_client._transport.blocking.sleep"):
+    with Nemotron(base_url=run.url, model=MODEL) as client, patch("nemotron_client._transport.blocking.sleep"):
 
         def ask(prompt: str, times: int) -> float:
             started = process_time()
@@ -178,7 +184,87 @@ def retries(run: _Run) -> None:
     )
 
 
-_SECTIONS = (imports, streams, requests, growing, memory, retries)
+def tokens(run: _Run) -> None:
+    """Measure counting tokens, and proving without it that a request fits."""
+
+    def once(interpreter: str, name: str) -> dict[str, float] | None:
+        printed = python(
+            interpreter, f"import json; from benchmarks.counting import measure; print(json.dumps(measure({name!r})))"
+        )
+        return None if printed is None else json.loads(printed)
+
+    found: dict[str, dict[str, list[float]]] = {}
+    for _ in range(run.many(7, 1)):
+        for name in (OURS, MISTRAL):
+            told = (once(interpreter, name) for interpreter in run.pythons)
+            for what, value in (next(filter(None, told), None) or {}).items():
+                found.setdefault(what, {}).setdefault(name, []).append(value)
+    columns = {"importing": found["import"], "loading": found["load"]}
+    table("Until tokens can be counted, CPU ms", columns, {OURS: "loading <= 0.3 x"}, scale=1e3, base=MISTRAL)
+    table("Memory that loading takes, MB", {"": found["memory"]}, {OURS: "<= 60"}, scale=1e-6, base=MISTRAL)
+    size = f"{found['tokens'][OURS][0]:,.0f} tokens"
+    table(f"{size} in 201 messages, CPU ms", {"": found["whole"]}, {OURS: "<= 0.6 x"}, scale=1e3, base=MISTRAL)
+    share = [more / whole for more, whole in zip(found["more"][OURS], found["whole"][OURS], strict=True)]
+    table(
+        "The same with an answer and a question more, % of that",
+        {"": {OURS: share}},
+        {OURS: "<= 2"},
+        scale=100,
+        base="",
+    )
+
+    def prove(text: str) -> float:
+        count, budget = run.many(1000, 10), TokenBudget()
+        body = {"messages": [{"role": "user", "content": text} for _ in range(100)]}
+        started = process_time()
+        for _ in range(count):
+            assert proven(body, budget)
+        return (process_time() - started) / count
+
+    proofs = in_turn(run.many(9, 1), {each: partial(prove, each[-1] * 200) for each in ("all a", "all \u00e9")})
+    table(
+        "Proving that 100 messages of 200 characters fit, CPU us", {"": proofs}, {"all a": "<= 30"}, scale=1e6, base=""
+    )
+
+
+def server(run: _Run) -> None:
+    """Measure the test server, and tests that need none."""
+    streams, words = 50, run.many(2000, 200)
+    columns: dict[str, Figures] = {"a second": {"chunks": []}, "a CPU second": {"chunks": []}}
+    with mock(words) as served:
+        for _ in range(run.many(5, 1)):
+            chunks, seconds, cpu = served.stream(streams)
+            columns["a second"]["chunks"].append(chunks / seconds)
+            columns["a CPU second"]["chunks"].append(chunks / cpu)
+    table(f"MockServer, {streams} streams at once", columns, {"chunks": ">= 20,000"}, base="")
+    with TemporaryDirectory() as folder:
+        found = in_turn(run.many(50, 2), replays(folder))
+    table("A test with a question and a stream of 20 words, ms", {"": found}, {"replayed": "<= 5"}, scale=1e3, base="")
+
+
+def tools(run: _Run) -> None:
+    """Measure a turn of the agent loop beside one that is written out."""
+    with turns.Runs(run.url, run.many(20, 3)) as runs:
+        found = in_turn(
+            run.many(15, 2),
+            {
+                "blocking, by hand": runs.by_hand,
+                "a plain function": partial(runs.run_tools, turns.get_weather),
+                "one with a limit, in a thread": partial(runs.run_tools, turns.get_weather_in_time),
+                "asynchronous, by hand": runs.by_hand_async,
+                "an asynchronous function": partial(runs.run_tools_async, turns.get_weather_async),
+                "a plain one, in a thread": partial(runs.run_tools_async, turns.get_weather),
+            },
+        )
+    names = list(found)
+    for base, others in ((names[0], names[1:3]), (names[3], names[4:])):
+        for name in others:
+            found[f"{name}: added"] = [one - other for one, other in zip(found[name], found[base], strict=True)]
+    targets = {name: "<= 300" for name in found if name not in names}
+    table(f"A turn of the agent loop, of {turns.TURNS}, CPU us", {"": found}, targets, scale=1e6, base="")
+
+
+_SECTIONS = (imports, streams, requests, growing, memory, retries, tokens, server, tools)
 
 
 def _main() -> None:
@@ -190,7 +276,7 @@ def _main() -> None:
     pythons = (sys.executable, *given.python)
     started = perf_counter()
     print(f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores")
-    with server.running() as url:
+    with running() as url:
         for section in _SECTIONS:
             if given.only in (None, section.__name__):
                 section(_Run(given.quick, pythons, url))

@@ -2,7 +2,8 @@
 
 What it answers is written in the prompt, since every client passes that on: "{n} chunks" is a stream of so many, each
 a TCP write of its own; "{n} paced chunks" waits a millisecond between them, so that each is a read of its own too, as
-with a real model; "{n} failures" are that many 500s, and then a 200.
+with a real model; "{n} failures" are that many 500s, and then a 200; "{n} turns" call a tool in all answers but the
+last of so many.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ MODEL = "mistralai/mistral-nemotron"
 
 _STREAM = re.compile(rb"(\d+)( paced)? chunks")
 _FAILURES = re.compile(rb"(\d+) failures")
+_TURNS = re.compile(rb"(\d+) turns")
 # As vLLM 0.32 writes them (docs/explanation/protocol.md).
 _IDENTITY = b'"id":"chatcmpl-b4a4da1da7cda94f","created":1767225600,"model":"mistralai/mistral-nemotron"'
 _CHUNK = b'{%b,"object":"chat.completion.chunk","choices":[{"index":0,"delta":%b,"logprobs":null,%b,"token_ids":null}]}'
@@ -27,6 +29,11 @@ _ANSWER = (
     b'"system_fingerprint":null,"usage":{"prompt_tokens":7,"total_tokens":16,"completion_tokens":9,'
     b'"prompt_tokens_details":null},"prompt_logprobs":null}'
 ) % _IDENTITY
+_CALL = _ANSWER.replace(
+    b'"content":"Hello! How can I help you today?"',
+    b'"content":null,"tool_calls":[{"id":"a1b2c3d4e","type":"function","function":{"name":"get_weather",'
+    b'"arguments":"{\\"city\\": \\"Paris\\"}"}}]',
+).replace(b'"finish_reason":"stop"', b'"finish_reason":"tool_calls"')
 _ERROR = b'{"error":{"message":"busy","type":"InternalServerError","param":null,"code":500}}'
 
 
@@ -64,12 +71,14 @@ class _Server:
             writer.close()
 
     async def _answer(self, body: bytes, writer: asyncio.StreamWriter) -> None:
-        stream, failures = _STREAM.search(body), _FAILURES.search(body)
+        stream, failures, turns = _STREAM.search(body), _FAILURES.search(body), _TURNS.search(body)
         if stream is not None:
             await _stream(int(stream[1]), writer, paced=bool(stream[2]))
         elif failures is not None and self._failed < int(failures[1]):
             self._failed += 1
             _whole(b"500 Internal Server Error", _ERROR, writer)
+        elif turns is not None and body.count(b'"role":"tool"') < int(turns[1]) - 1:
+            _whole(b"200 OK", _CALL, writer)
         else:
             self._failed = 0
             _whole(b"200 OK", _ANSWER, writer)

@@ -8,6 +8,7 @@ print(client.chat.completions.create(messages="Say hello").text)
 
 from typing import TYPE_CHECKING
 
+from .budget import BudgetReport, Fitted, TokenBudget
 from .client import Nemotron
 from .config import __version__
 from .errors import (
@@ -25,6 +26,7 @@ from .errors import (
     DegradedError,
     GatewayTimeoutError,
     InternalServerError,
+    InvalidConversationError,
     InvalidRequestError,
     InvalidResponseError,
     ModelDeprecationWarning,
@@ -34,14 +36,25 @@ from .errors import (
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
+    ResponseFormatError,
     StreamInterruptedError,
     StreamTimeoutError,
+    TokenBudgetExceededError,
+    TokenBudgetWarning,
+    ToolArgumentsError,
+    ToolDefinitionError,
+    ToolError,
     UnprocessableEntityError,
 )
 from .events import (
+    BudgetWarned,
+    ConversationFitted,
+    ConversationRepaired,
     DeprecationNoticed,
     Finished,
     HookEvent,
+    ParsedDelta,
+    ParsedDone,
     PollScheduled,
     RateLimited,
     ReasoningDelta,
@@ -65,7 +78,9 @@ from .messages import (
     Message,
     Model,
     ModelList,
+    ParsedCompletion,
     Readiness,
+    Repair,
     ResponseInfo,
     ServerVersion,
     SystemMessage,
@@ -74,24 +89,72 @@ from .messages import (
     Usage,
     UserMessage,
 )
-from .options import ChatOptions, StreamOptions, TextOptions
+from .options import (
+    ChatOptions,
+    ParseOptions,
+    RunOptions,
+    StreamOptions,
+    TextOptions,
+)
 from .retry import RetryPolicy
 from .streams import AsyncChatStream, AsyncStream, ChatStream, Stream
 from .timeouts import Timeout
 
 if TYPE_CHECKING:
+    from ._transport.claims import FileClaims
     from .async_client import AsyncNemotron
+    from .loop import ToolLoop
+    from .parsestreams import AsyncParseStream, ParseEvent, ParseStream
+    from .runs import (
+        Approval,
+        PendingCall,
+        RunEvent,
+        RunFinished,
+        ToolFinished,
+        ToolResult,
+        ToolRun,
+        ToolStarted,
+        TurnFinished,
+    )
+    from .tokens import TokenCount, TokenCounter
+    from .tools import Tool, ToolContext, tool
+    from .toolstreams import AsyncToolStream, ToolStream
 else:
+    # What a blocking program's first request doesn't need: imported when it is asked for.
+    _LATER = {
+        "Approval": "runs",
+        "AsyncNemotron": "async_client",
+        "AsyncParseStream": "parsestreams",
+        "AsyncToolStream": "toolstreams",
+        "FileClaims": "_transport.claims",
+        "ParseEvent": "parsestreams",
+        "ParseStream": "parsestreams",
+        "PendingCall": "runs",
+        "RunEvent": "runs",
+        "RunFinished": "runs",
+        "TokenCount": "tokens",
+        "TokenCounter": "tokens",
+        "Tool": "tools",
+        "ToolContext": "tools",
+        "ToolFinished": "runs",
+        "ToolLoop": "loop",
+        "ToolResult": "runs",
+        "ToolRun": "runs",
+        "ToolStarted": "runs",
+        "ToolStream": "toolstreams",
+        "TurnFinished": "runs",
+        "tool": "tools",
+    }
 
     def __getattr__(name: str) -> object:
-        """Import the asynchronous client when it is first asked for: blocking programs need no anyio."""
-        if name == "AsyncNemotron":
-            from .async_client import AsyncNemotron
+        if name not in _LATER:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from importlib import import_module
 
-            globals()[name] = AsyncNemotron
-            return AsyncNemotron
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        found = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 __all__ = [
@@ -99,13 +162,18 @@ __all__ = [
     "APIError",
     "APIStatusError",
     "APITimeoutError",
+    "Approval",
     "AssistantMessage",
     "AsyncChatStream",
     "AsyncNemotron",
+    "AsyncParseStream",
     "AsyncStream",
+    "AsyncToolStream",
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetReport",
+    "BudgetWarned",
     "ChatCompletion",
     "ChatCompletionChunk",
     "ChatOptions",
@@ -116,13 +184,18 @@ __all__ = [
     "ConflictError",
     "ContextLengthExceededError",
     "ContextOverflowError",
+    "ConversationFitted",
+    "ConversationRepaired",
     "DegradedError",
     "DeprecationNoticed",
+    "FileClaims",
     "Finished",
+    "Fitted",
     "FunctionCall",
     "GatewayTimeoutError",
     "HookEvent",
     "InternalServerError",
+    "InvalidConversationError",
     "InvalidRequestError",
     "InvalidResponseError",
     "Message",
@@ -133,18 +206,30 @@ __all__ = [
     "Nemotron",
     "NemotronError",
     "NotFoundError",
+    "ParseEvent",
+    "ParseOptions",
+    "ParseStream",
+    "ParsedCompletion",
+    "ParsedDelta",
+    "ParsedDone",
     "PaymentRequiredError",
+    "PendingCall",
     "PermissionDeniedError",
     "PollScheduled",
     "RateLimitError",
     "RateLimited",
     "Readiness",
     "ReasoningDelta",
+    "Repair",
     "RequestSent",
+    "ResponseFormatError",
     "ResponseInfo",
     "ResponseReceived",
     "RetryPolicy",
     "RetryScheduled",
+    "RunEvent",
+    "RunFinished",
+    "RunOptions",
     "ServerVersion",
     "Stream",
     "StreamEvent",
@@ -156,13 +241,31 @@ __all__ = [
     "TextDone",
     "TextOptions",
     "Timeout",
+    "TokenBudget",
+    "TokenBudgetExceededError",
+    "TokenBudgetWarning",
+    "TokenCount",
+    "TokenCounter",
+    "Tool",
+    "ToolArgumentsError",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallDone",
+    "ToolContext",
+    "ToolDefinitionError",
+    "ToolError",
+    "ToolFinished",
+    "ToolLoop",
     "ToolMessage",
+    "ToolResult",
+    "ToolRun",
+    "ToolStarted",
+    "ToolStream",
+    "TurnFinished",
     "UnprocessableEntityError",
     "Usage",
     "UsageReported",
     "UserMessage",
     "__version__",
+    "tool",
 ]

@@ -1,38 +1,24 @@
-"""The blocking client: a method checks and writes the call, builds a flow, drives it, and wraps the result."""
+"""The blocking client: what it is told, and its parts."""
 
 from __future__ import annotations
 
 import os
-from time import monotonic
-from typing import TYPE_CHECKING, Literal, NoReturn, Self, Unpack, overload
+from typing import TYPE_CHECKING, NoReturn, Self
 
-from ._engine import flows, reader, server, wire
+from ._engine.sending import Client, Shared
 from ._transport.blocking import Blocking
 from ._transport.observe import observer
+from .budget import TokenBudget
+from .chat import Chat
 from .config import UNCHANGED, hidden, resolve
-from .messages import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Completion,
-    Message,
-    Model,
-    ModelList,
-    Readiness,
-    ResponseInfo,
-    ServerVersion,
-)
-from .options import ChatOptions, Prompt, TextOptions, with_signature
+from .resources import Models, Server, TextCompletions, Tokens
 from .retry import RetryPolicy
-from .streams import ChatStream, Stream
 from .timeouts import Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from pydantic import JsonValue
-
-    from ._transport.blocking import Body
     from ._transport.http import HTTPClient, Verify
     from .events import HookEvent
 
@@ -43,9 +29,10 @@ class Nemotron:
     Thread-safe; make one and keep it. Use it in ``with``, or ``close()`` it.
 
     Attributes:
-        chat: ``chat.completions.create`` and ``.stream``.
+        chat: ``chat.completions.create``, ``.stream``, ``.parse``, ``.run_tools``, ...
         completions: ``completions.create``, for a bare prompt.
         models: ``models.list`` and ``.retrieve``.
+        tokens: ``tokens.count``, ``.check``, ``.fit``, ``.count_on_server``.
         server: ``server.ready``, ``.live``, ``.wait_until_ready``, ``.version``, ``.metadata``.
     """
 
@@ -58,6 +45,7 @@ class Nemotron:
         timeout: Timeout | float | None = UNCHANGED,
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
+        budget: TokenBudget | None = None,
         headers: Mapping[str, str] | None = None,
         proxy: str | None = None,
         verify: Verify = True,
@@ -75,6 +63,7 @@ class Nemotron:
             timeout: A Timeout; a number of seconds for everything; or None for no limit.
             max_retries: How often an outage is tried again; 0 turns off the waiting out of 429s too.
             retry: When a failed request is sent again.
+            budget: How many tokens a request may take, and what happens to one that would take more.
             headers: Sent with every request.
             proxy: The URL of a proxy; by default what HTTPS_PROXY and the like say.
             verify: Whether and by what to check TLS certificates: a CA bundle's path, an SSLContext, or False for not
@@ -96,16 +85,18 @@ class Nemotron:
             max_retries=max_retries,
             retry=retry,
             headers=headers,
+            budget=budget,
             allow_insecure=allow_insecure,
         )
         driver = Blocking(http_client, proxy=proxy, verify=verify)
-        self._set(flows.Client(config, flows.Shared(observer(on_event))), driver, owns=True)
+        self._set(Client(config, Shared(observer(on_event))), driver, owns=True)
 
-    def _set(self, client: flows.Client, driver: Blocking, *, owns: bool) -> None:
+    def _set(self, client: Client, driver: Blocking, *, owns: bool) -> None:
         self._client, self._driver, self._owns = client, driver, owns
         self.chat: Chat = Chat(client, driver)
         self.completions: TextCompletions = TextCompletions(client, driver)
         self.models: Models = Models(client, driver)
+        self.tokens: Tokens = Tokens(client, driver)
         self.server: Server = Server(client, driver)
 
     def with_options(
@@ -115,6 +106,7 @@ class Nemotron:
         timeout: Timeout | float | None = UNCHANGED,
         max_retries: int | None = None,
         retry: RetryPolicy | None = None,
+        budget: TokenBudget | None = None,
     ) -> Self:
         """Return a client with other settings that shares this one's connections; closing it closes nothing.
 
@@ -123,13 +115,14 @@ class Nemotron:
             timeout: A Timeout; a number of seconds for everything; or None for no limit.
             max_retries: How often an outage is tried again.
             retry: When a failed request is sent again.
+            budget: How many tokens a request may take.
 
         Raises:
             ConfigurationError: A setting is not possible.
         """
-        config = self._client.config.changed(model, timeout, max_retries, retry)
+        config = self._client.config.changed(model, timeout, max_retries, retry, budget)
         copy = type(self).__new__(type(self))
-        copy._set(flows.Client(config, self._client.shared), self._driver, owns=False)  # noqa: SLF001 - of the same class
+        copy._set(Client(config, self._client.shared), self._driver, owns=False)  # noqa: SLF001 - of the same class
         return copy
 
     def close(self) -> None:
@@ -166,206 +159,3 @@ class Nemotron:
         """
         msg = f"{type(self).__name__} can't be pickled or copied: it holds a key and connections. Make another one."
         raise TypeError(msg)
-
-
-class _Resource:
-    def __init__(self, client: flows.Client, driver: Blocking) -> None:
-        self._client, self._driver = client, driver
-
-    def _begin(self, call: wire.Call) -> float:
-        """Return when the call began; a server of one's own is asked for its model's name first, by one thread only."""
-        began = monotonic()
-        if call.model is None and self._client.shared.served is None:
-            with self._driver.asking:
-                self._driver.run(flows.learn_model(self._client, call, now=began))
-        return began
-
-    def _open(self, call: wire.Call) -> tuple[ResponseInfo, Body]:
-        return self._driver.open(flows.open_stream(self._client, call, now=self._begin(call)))
-
-
-class Chat(_Resource):
-    """The chat routes."""
-
-    def __init__(self, client: flows.Client, driver: Blocking) -> None:
-        """Bind to a client."""
-        super().__init__(client, driver)
-        self.completions: ChatCompletions = ChatCompletions(client, driver)
-
-
-class ChatCompletions(_Resource):
-    """Chat answers, whole or streamed."""
-
-    @overload
-    def create(
-        self, *, messages: str | Sequence[Message], stream: Literal[False] = False, **options: Unpack[ChatOptions]
-    ) -> ChatCompletion: ...
-    @overload
-    def create(
-        self, *, messages: str | Sequence[Message], stream: Literal[True], **options: Unpack[ChatOptions]
-    ) -> Stream[ChatCompletionChunk]: ...
-    @overload
-    def create(
-        self, *, messages: str | Sequence[Message], stream: bool, **options: Unpack[ChatOptions]
-    ) -> ChatCompletion | Stream[ChatCompletionChunk]: ...
-    @with_signature(ChatOptions)
-    def create(
-        self, *, messages: str | Sequence[Message], stream: bool = False, **options: Unpack[ChatOptions]
-    ) -> ChatCompletion | Stream[ChatCompletionChunk]:
-        """Get the model's answer to a conversation.
-
-        Args:
-            messages: The conversation; a string is one user message.
-            stream: Get the answer's chunks as they come, just as OpenAI's client gives them.
-            options: Everything else; only what is set is sent.
-
-        Returns:
-            The answer; or, with ``stream=True``, its chunks, to be iterated within ``with``.
-
-        Raises:
-            InvalidRequestError: A message or an option is not possible; nothing was sent.
-            APIError: The server refused, or no whole answer came.
-        """
-        call = wire.chat_call(self._client.config, messages, options, stream=stream)
-        if not stream:
-            return self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
-        chunks = reader.chat_chunks(call.headers)
-        response, body = self._open(call)
-        chunks.begin(response)
-        return Stream(chunks, body)
-
-    @with_signature(ChatOptions)
-    def stream(self, *, messages: str | Sequence[Message], **options: Unpack[ChatOptions]) -> ChatStream:
-        """Get the model's answer as typed events; open it with ``with``.
-
-        Usage is asked for, unless ``stream_options`` says otherwise.
-
-        Args:
-            messages: The conversation; a string is one user message.
-            options: Everything else; only what is set is sent.
-
-        Returns:
-            What to open: ``with client.chat.completions.stream(...) as stream: for event in stream: ...``.
-
-        Raises:
-            InvalidRequestError: A message or an option is not possible; nothing was sent.
-        """
-        call = wire.chat_call(self._client.config, messages, wire.asking_usage(options), stream=True)
-        return ChatStream(reader.chat_events(call.headers), lambda: self._open(call))
-
-
-class TextCompletions(_Resource):
-    """Continuations of a bare prompt, whole or streamed."""
-
-    @overload
-    def create(
-        self, *, prompt: Prompt, stream: Literal[False] = False, **options: Unpack[TextOptions]
-    ) -> Completion: ...
-    @overload
-    def create(
-        self, *, prompt: Prompt, stream: Literal[True], **options: Unpack[TextOptions]
-    ) -> Stream[Completion, Completion]: ...
-    @overload
-    def create(
-        self, *, prompt: Prompt, stream: bool, **options: Unpack[TextOptions]
-    ) -> Completion | Stream[Completion, Completion]: ...
-    @with_signature(TextOptions)
-    def create(
-        self, *, prompt: Prompt, stream: bool = False, **options: Unpack[TextOptions]
-    ) -> Completion | Stream[Completion, Completion]:
-        """Get the model's continuation of a prompt.
-
-        Args:
-            prompt: A text, several, or token ids.
-            stream: Get the chunks as they come.
-            options: Everything else; only what is set is sent.
-
-        Returns:
-            The continuation; or, with ``stream=True``, its chunks, to be iterated within ``with``.
-
-        Raises:
-            InvalidRequestError: The prompt or an option is not possible; nothing was sent.
-            APIError: The server refused, or no whole answer came.
-        """
-        call = wire.text_call(self._client.config, prompt, options, stream=stream)
-        if not stream:
-            return self._driver.run(flows.text(self._client, call, now=self._begin(call)))
-        chunks = reader.text_chunks(call.headers)
-        response, body = self._open(call)
-        chunks.begin(response)
-        return Stream(chunks, body)
-
-
-class Models(_Resource):
-    """The models that the server offers."""
-
-    def list(self) -> ModelList:
-        """List the models.
-
-        Raises:
-            APIError: The server refused, or no answer came.
-        """
-        return self._driver.run(server.models(self._client, now=monotonic()))
-
-    def retrieve(self, model: str) -> Model:
-        """Ask for one model.
-
-        Args:
-            model: Its name.
-
-        Raises:
-            NotFoundError: There is none of that name.
-            ModelGoneError: There was one.
-            APIError: The server refused, or no answer came.
-        """
-        return self._driver.run(server.model(self._client, model, now=monotonic()))
-
-
-class Server(_Resource):
-    """The server itself: free questions, which never cost inference."""
-
-    def ready(self) -> Readiness:
-        """Ask whether requests would be answered now.
-
-        A server of one's own is asked by its health route, NVIDIA's by ``GET /v1/models/{model}``.
-
-        Returns:
-            True or false in a condition, with what the server said.
-
-        Raises:
-            APIStatusError: The hosted model is gone, unknown, or not for this key: waiting won't help.
-        """
-        state, _ = self._driver.run(server.ready(self._client, now=monotonic()))
-        return state
-
-    def wait_until_ready(self, timeout: float = 600.0) -> Readiness:
-        """Wait until requests would be answered.
-
-        Args:
-            timeout: For how many seconds; loading a large model takes minutes.
-
-        Raises:
-            APITimeoutError: It was not ready in time; the message has what it said last.
-            APIStatusError: The hosted model is gone, unknown, or not for this key.
-        """
-        return self._driver.run(server.wait_until_ready(self._client, timeout=timeout, now=monotonic()))
-
-    def live(self) -> bool:
-        """Ask whether the server runs at all, ready or not."""
-        return self._driver.run(server.live(self._client, now=monotonic()))
-
-    def version(self) -> ServerVersion:
-        """Ask for the server's version.
-
-        Raises:
-            APIError: It doesn't tell (NVIDIA's endpoint has no such route), or no answer came.
-        """
-        return self._driver.run(server.version(self._client, now=monotonic()))
-
-    def metadata(self) -> dict[str, JsonValue]:
-        """Ask a NIM for its metadata.
-
-        Raises:
-            APIError: It is no NIM, or no answer came.
-        """
-        return self._driver.run(server.metadata(self._client, now=monotonic()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from .budget import TokenBudget
 from .errors import ConfigurationError
 from .retry import RetryPolicy
 from .timeouts import Timeout
@@ -63,6 +64,7 @@ class Config:
         model: The model's name; None to ask the server.
         headers: The caller's own headers.
         hosted: Whether this is NVIDIA's endpoint and not a server of one's own.
+        budget: How many tokens a request may take.
     """
 
     base_url: str
@@ -72,6 +74,7 @@ class Config:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     hosted: bool = False
+    budget: TokenBudget = field(default_factory=TokenBudget)
 
     @property
     def root(self) -> str:
@@ -84,17 +87,20 @@ class Config:
         timeout: Timeout | float | None,
         max_retries: int | None,
         retry: RetryPolicy | None,
+        budget: TokenBudget | None,
     ) -> Config:
         """Return the same with what is given put in its place; ``timeout`` is unchanged where it is ``UNCHANGED``.
 
         Raises:
             ConfigurationError: A setting is not possible.
         """
+        expect("budget", budget, TokenBudget, "a TokenBudget")
         return replace(
             self,
             model=model or self.model,
             timeout=self.timeout if timeout is UNCHANGED else Timeout.of(timeout, self.timeout),
             retry=merge_retry(self.retry, max_retries, retry),
+            budget=budget or self.budget,
         )
 
 
@@ -121,6 +127,7 @@ def resolve(
     max_retries: int | None = None,
     retry: RetryPolicy | None = None,
     headers: Mapping[str, str] | None = None,
+    budget: TokenBudget | None = None,
     allow_insecure: bool = False,
 ) -> Config:
     """Settle what a client uses.
@@ -134,6 +141,7 @@ def resolve(
         max_retries: How often an outage is tried again; 0 turns off the waiting out of 429s too.
         retry: When to send again.
         headers: Sent with every request.
+        budget: How many tokens a request may take.
         allow_insecure: Send prompts and key over plain http to a public host.
 
     Raises:
@@ -143,6 +151,7 @@ def resolve(
     expect("model", model, str, "a string")
     expect("max_retries", max_retries, int, "a whole number")
     expect("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries")
+    expect("budget", budget, TokenBudget, "a TokenBudget")
     from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
     where = (base_url or environment.get("NVIDIA_BASE_URL") or HOSTED).strip()
     source = "NVIDIA_BASE_URL" if from_environment else "base_url"
@@ -177,6 +186,7 @@ def resolve(
         retry=merge_retry(RetryPolicy(), max_retries, retry),
         headers=given,
         hosted=hosted,
+        budget=budget or TokenBudget(),
     )
 
 

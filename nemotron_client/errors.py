@@ -3,7 +3,13 @@
     NemotronError
     ├── ConfigurationError              the client can't be made as asked: no key, a bad base URL, ...
     ├── InvalidRequestError             an option that is misspelt, impossible or can't be sent
+    ├── InvalidConversationError        messages that break a rule of the model and can't be put right
+    ├── ToolDefinitionError             a tool without a name, two of one name, a schema that is none
+    ├── ToolArgumentsError              the model's arguments for a tool are broken or don't fit
+    ├── ToolError                       for your tools to raise: its text is what the model reads
+    ├── ResponseFormatError             an answer that isn't of the type that was asked for
     ├── ContextOverflowError            the prompt and the answer don't fit the window
+    │   ├── TokenBudgetExceededError    ... as counted here, before anything is sent
     │   └── ContextLengthExceededError  ... as the server says (also a BadRequestError)
     └── APIError                        something came, or failed to come, from the server
         ├── APIConnectionError          no answer: refused, DNS, TLS, reset
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .messages import ChatCompletion, Completion
+    from .runs import ToolRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,13 @@ class Attempt:
 
 
 class NemotronError(Exception):
-    """Catch this to catch everything that the library raises."""
+    """Catch this to catch everything that the library raises.
+
+    Attributes:
+        run: The agent's run as far as it came, if one was going on.
+    """
+
+    run: ToolRun | None = None
 
     @property
     def message(self) -> str:
@@ -81,6 +94,10 @@ class ModelDeprecationWarning(FutureWarning):
     """The server says that the model will be taken away."""
 
 
+class TokenBudgetWarning(UserWarning):
+    """The prompt leaves little room for an answer, or may be more than the window holds."""
+
+
 class ConfigurationError(NemotronError):
     """The client can't be made or used as asked; nothing was sent."""
 
@@ -97,6 +114,78 @@ class InvalidRequestError(NemotronError):
         self.parameter = parameter
 
 
+class InvalidConversationError(NemotronError):
+    """A message breaks a rule of the model and can't be put right without losing something; nothing was sent.
+
+    Attributes:
+        parameter: The message at fault: ``"messages[3]"``.
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class ToolDefinitionError(NemotronError):
+    """A tool can't be offered to the model as it is defined; nothing was sent.
+
+    Attributes:
+        parameter: The place at fault: ``"tools[0].function.parameters.properties.city.type"``.
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class ToolArgumentsError(NemotronError):
+    """The model's arguments for a tool are no JSON, or not what the tool takes; the tool was not run.
+
+    The message is short and names the fields, so that the model can be told.
+
+    Attributes:
+        tool_name: The tool, by the name under which it was offered.
+        arguments: What the model wrote.
+    """
+
+    def __init__(self, message: str, *, tool_name: str = "", arguments: str = "") -> None:
+        super().__init__(message)
+        self.tool_name = tool_name
+        self.arguments = arguments
+
+
+class ToolError(NemotronError):
+    """Raise this in a tool to tell the model what went wrong: its text is what the model reads as the result."""
+
+
+class ResponseFormatError(NemotronError):
+    """The answer is not of the type that was asked for, or was refused or cut off.
+
+    Attributes:
+        completion: The last answer, whole; None if there was none.
+        errors: What is wrong with it, one sentence for each field.
+        discarded: The answers before it, which were not of the type either.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        completion: ChatCompletion | None = None,
+        errors: Sequence[str] = (),
+        discarded: Sequence[ChatCompletion] = (),
+    ) -> None:
+        super().__init__(message)
+        self.completion = completion
+        self.errors: tuple[str, ...] = tuple(errors)
+        self.discarded: tuple[ChatCompletion, ...] = tuple(discarded)
+
+    @property
+    def text(self) -> str:
+        """The text of the last answer."""
+        return "" if self.completion is None else self.completion.text
+
+
 class ContextOverflowError(NemotronError):
     """The prompt and the room for an answer don't fit the model's window.
 
@@ -109,6 +198,21 @@ class ContextOverflowError(NemotronError):
     limit: int | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+class TokenBudgetExceededError(ContextOverflowError):
+    """The prompt and the room for an answer were counted here, and don't fit; nothing was sent.
+
+    Attributes:
+        excess: By how many tokens: so many have to be cut.
+        heaviest: The messages that weigh most, as pairs of index and tokens, the heaviest first.
+        template: The chat template it was counted with: of those that the model may have, the one that takes the fewest
+            tokens.
+    """
+
+    excess: int = 0
+    heaviest: tuple[tuple[int, int], ...] = ()
+    template: str = ""
 
 
 class APIError(NemotronError):
@@ -135,6 +239,11 @@ class APIError(NemotronError):
         self.request_id = request_id
         self.attempts: tuple[Attempt, ...] = tuple(attempts)
         self.hint = hint
+
+    @property
+    def took(self) -> float:
+        """Seconds that all attempts took, with the waits between them."""
+        return sum(attempt.waited + attempt.elapsed for attempt in self.attempts)
 
     def __str__(self) -> str:
         """Tell what happened, what to do, how often it was tried, and the id to quote."""

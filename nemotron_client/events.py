@@ -6,9 +6,13 @@ Stream events come out of ``chat.completions.stream()``; hook events go to ``on_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
-from .messages import ChatCompletion, ToolCall, Usage
+from pydantic import JsonValue  # noqa: TC002 - read at run time, when a saved run is
+
+from .messages import ChatCompletion, Message, Repair, ToolCall, Usage
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,22 @@ StreamEvent: TypeAlias = TextDelta | TextDone | ReasoningDelta | ToolCallDelta |
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedDelta:
+    """The value as far as it has come, as JSON: what was announced may still be missing, texts may still grow."""
+
+    value: JsonValue
+    type: Literal["parsed.delta"] = "parsed.delta"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDone(Generic[T]):
+    """The value is complete and valid."""
+
+    value: T
+    type: Literal["parsed.done"] = "parsed.done"
+
+
+@dataclass(frozen=True, slots=True)
 class RequestSent:
     """A request is about to be sent."""
 
@@ -157,7 +177,39 @@ class DeprecationNoticed:
     type: Literal["deprecation.noticed"] = "deprecation.noticed"
 
 
+@dataclass(frozen=True, slots=True)
+class ConversationRepaired:
+    """A request's messages or tools were put right before it is sent; the caller's own stay as they are."""
+
+    repairs: tuple[Repair, ...]
+    type: Literal["conversation.repaired"] = "conversation.repaired"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWarned:
+    """A prompt leaves little room for its answer, or may be more than the window holds; it is sent all the same."""
+
+    message: str
+    type: Literal["budget.warned"] = "budget.warned"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFitted:
+    """A request was made to fit the window: its oldest messages are not sent."""
+
+    dropped: tuple[Message, ...]
+    type: Literal["conversation.fitted"] = "conversation.fitted"
+
+
 HookEvent: TypeAlias = (
-    RequestSent | ResponseReceived | RetryScheduled | PollScheduled | RateLimited | DeprecationNoticed
+    RequestSent
+    | ResponseReceived
+    | RetryScheduled
+    | PollScheduled
+    | RateLimited
+    | DeprecationNoticed
+    | ConversationRepaired
+    | ConversationFitted
+    | BudgetWarned
 )
 """What ``on_event`` is called with."""

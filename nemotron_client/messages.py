@@ -1,7 +1,7 @@
 """Pydantic models of everything that crosses the wire: input messages, tool calls, completions, chunks, usage, models.
 
-Lenient on the way in: unknown fields are kept, everything a server may leave out has a default. They hold no rules
-about conversations; those are in ``_engine/mistral.py``.
+Lenient on the way in: unknown fields are kept, everything a server may leave out has a default. On the way out,
+:func:`read_messages` checks the shape of what the caller gave; rules about conversations are in ``_engine/mistral.py``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import from_json
 
-from .errors import Attempt
+from ._json import is_array, is_object
+from .errors import Attempt, InvalidRequestError
+
+_ROLES = ("system", "developer", "user", "assistant", "tool")
+
+T = TypeVar("T")
 
 # A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length",
 # and "abort" of a vLLM that was stopped (docs/explanation/protocol.md, "Answers").
@@ -118,6 +123,100 @@ Message: TypeAlias = SystemMessage | UserMessage | AssistantMessage | ToolMessag
 """An input message: one of the classes, or a plain dict of the same shape."""
 
 
+Repairing: TypeAlias = Literal["auto", "fill", "strict", "off"]
+"""How far a conversation is put right before it is sent: ``repair=``."""
+
+
+Rule: TypeAlias = Literal[
+    "role",
+    "empty_content",
+    "prefix",
+    "tool_call_id",
+    "tool_call_type",
+    "tool_name",
+    "arguments",
+    "order",
+    "missing_result",
+    "user_after_tool",
+    "parameters",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Something that was put right in what was sent; the caller's own messages and tools stay as they are.
+
+    Attributes:
+        rule: Which of the model's rules it is about.
+        message: The index in the caller's messages; None for one about the tools.
+        detail: What was wrong and what was sent instead, in a sentence.
+    """
+
+    rule: Rule
+    message: int | None
+    detail: str
+
+
+def read_messages(messages: object) -> list[Mapping[str, object]]:
+    """Check a conversation, and read it as it will be sent; dicts stay the caller's own.
+
+    Args:
+        messages: The conversation; a string is one user message.
+
+    Raises:
+        InvalidRequestError: There is none, or one of them is no message.
+    """
+    if isinstance(messages, str) and messages:
+        return [{"role": "user", "content": messages}]
+    if not isinstance(messages, str) and not is_array(messages):
+        msg = f"messages is a {type(messages).__name__}: give a string or a list of messages."
+        raise InvalidRequestError(msg, parameter="messages")
+    if not messages:
+        msg = "messages is empty: give at least one message."
+        raise InvalidRequestError(msg, parameter="messages")
+    return [read_message(message, index) for index, message in enumerate(messages)]
+
+
+def read_message(message: object, index: int) -> Mapping[str, object]:
+    """Check and read the message at an index of a conversation."""
+    if not is_object(message):
+        message = _wire_fields(message, index)
+    role = message.get("role")
+    if role not in _ROLES:
+        msg = f"messages[{index}] has role {role!r}: give one of {', '.join(_ROLES)}."
+        raise InvalidRequestError(msg, parameter=f"messages[{index}].role")
+    content = message.get("content")
+    missing = content is None and role != "assistant" and "content" not in message
+    # Asking an abstract class takes long, so it is the last thing to be asked.
+    if missing or not (isinstance(content, str) or content is None or isinstance(content, Sequence)):
+        what = "no content" if missing else f"content of type {type(content).__name__}"
+        msg = f"messages[{index}] (role {role}) has {what}: give a string or a list of parts."
+        raise InvalidRequestError(msg, parameter=f"messages[{index}].content")
+    return message
+
+
+def _wire_fields(message: object, index: int) -> dict[str, object]:
+    if isinstance(message, AssistantMessage):
+        return _wire_answer(message)
+    if isinstance(message, SystemMessage | UserMessage | ToolMessage):
+        return message.model_dump(exclude_none=True)
+    what = "its choices[0].message" if isinstance(message, ChatCompletion) else "a dict or one of the message classes"
+    msg = f"messages[{index}] is a {type(message).__name__}: give {what}."
+    raise InvalidRequestError(msg, parameter=f"messages[{index}]")
+
+
+def _wire_answer(message: AssistantMessage) -> dict[str, object]:
+    # Only what a server takes back: some refuse any further field, and reasoning is not part of a history
+    # (docs/explanation/protocol.md, "Answers made by the gateway" and "Mistral's conversation rules").
+    wire: dict[str, object] = {"role": "assistant", "content": message.content or ""}
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
+            for c in message.tool_calls
+        ]
+    return wire
+
+
 class PromptTokensDetails(_Wire):
     """How the prompt's tokens divide."""
 
@@ -178,6 +277,8 @@ class ResponseInfo:
         headers: Response headers, names in lower case, without cookies.
         attempts: Every try, in order; the last is the one that this answer came from.
         elapsed: Seconds from the call to the answer (to its headers, for a stream), waits included.
+        repairs: What was put right in the conversation that was sent.
+        dropped: The messages that were left out of it, to make it fit the window.
     """
 
     status_code: int = 200
@@ -185,6 +286,8 @@ class ResponseInfo:
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     attempts: tuple[Attempt, ...] = ()
     elapsed: float = 0.0
+    repairs: tuple[Repair, ...] = ()
+    dropped: tuple[Message, ...] = ()
 
 
 class _Answer(_Wire):
@@ -269,9 +372,47 @@ class ChatCompletion(_Answer):
         return (self.choices[0].message.tool_calls or []) if self.choices else []
 
     @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What was put right in the conversation that was sent; the caller's own messages stay as they are."""
+        return self._response.repairs
+
+    @property
     def truncated(self) -> bool:
         """Whether any choice was cut short; a server may clamp max_tokens to its window without an error."""
         return any(choice.truncated for choice in self.choices)
+
+
+class ParsedCompletion(ChatCompletion, Generic[T]):
+    """A chat answer of a given form.
+
+    Attributes:
+        parsed: The value.
+        discarded: The answers before it that were not of the form, with what they cost.
+    """
+
+    _parsed: T = PrivateAttr()
+    _discarded: tuple[ChatCompletion, ...] = PrivateAttr(default=())
+
+    @property
+    def parsed(self) -> T:
+        """The answer's value, validated."""
+        return self._parsed
+
+    @property
+    def discarded(self) -> tuple[ChatCompletion, ...]:
+        """The answers before it that were not of the form."""
+        return self._discarded
+
+    def holding(self, parsed: T, discarded: Sequence[ChatCompletion]) -> Self:
+        """Note the value; for the library."""
+        self._parsed, self._discarded = parsed, tuple(discarded)
+        return self
+
+
+def with_value(completion: ChatCompletion, parsed: T, discarded: Sequence[ChatCompletion] = ()) -> ParsedCompletion[T]:
+    """Add the value to an answer; for the library."""
+    whole = ParsedCompletion[T].model_construct(**dict(completion))  # with the class's own T it is the class itself
+    return whole.holding(parsed, discarded).answered_by(completion.response)
 
 
 class FunctionCallDelta(_Wire):

@@ -7,21 +7,35 @@ not sent.
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
 from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field, GetPydanticSchema, InstanceOf, TypeAdapter, ValidationError, with_config
 from pydantic.fields import FieldInfo
-from pydantic_core.core_schema import is_instance_schema
+from pydantic_core.core_schema import callable_schema, is_instance_schema
 from typing_extensions import TypedDict
 
+from .budget import TokenBudget
 from .errors import InvalidRequestError
+from .messages import Repairing
 from .retry import RetryPolicy
 from .timeouts import Timeout
 
 Json: TypeAlias = Mapping[str, object]
+Method: TypeAlias = Literal["json_schema", "structured_outputs", "guided_json", "json_object", "prompt"]
+"""A way to ask for JSON: one of the parameters that servers have for it, or words only."""
+
 Prompt: TypeAlias = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+
+
+class Function(Protocol):
+    """Anything that can be called. With ``Callable[..., object]``, mypy gives overloads up for the Any in ``...``."""
+
+    @property
+    def __call__(self) -> object:
+        """What calls it."""
+        ...
+
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _LONGEST_SHOWN = 100
@@ -46,7 +60,8 @@ _TOKENS = Field(description="a sequence of token ids")
 _OBJECTS = Field(description="a sequence of mappings")
 _STOP = Field(description="a string, or up to 4 strings")
 _TOOLS = Field(
-    min_length=1, description='a list of {"type": "function", "function": {"name": ..., "parameters": ...}}, not empty'
+    min_length=1,
+    description='a list of functions, tools, or {"type": "function", "function": {"name": ...}}; not empty',
 )
 _BIAS = Field(description="a mapping of token ids to numbers from -100 to 100")
 _TOOL_CHOICE = Field(description='"auto", "none", "required" or {"type": "function", "function": {"name": ...}}')
@@ -57,10 +72,14 @@ _PROMPT = Field(description="a string, strings, token ids, or sequences of token
 _SECONDS = Field(description="seconds, a Timeout, or None for no limit")
 _STREAM_OPTIONS = Field(description='a mapping such as {"include_usage": True}')
 _HEADERS = Field(description="a mapping of names to strings")
+_METHOD = Field(description=f"auto, {', '.join(get_args(Method))}")
+_BUDGET = Field(description="a TokenBudget")
+_REPAIR = Field(description='"auto", "fill", "strict" or "off"')
 _POLICY = Field(description="a RetryPolicy")
 
 _Bias = Annotated[float, Field(ge=-100, le=100)]
 # Not InstanceOf, which looks inside: at types that only tenacity has, which is imported when a strategy is given.
+_IS_CALLABLE = GetPydanticSchema(lambda _, __: callable_schema())
 _IS_INSTANCE = GetPydanticSchema(lambda kind, _: is_instance_schema(kind))
 
 
@@ -81,6 +100,8 @@ class CallOptions(TypedDict, total=False):
     retry: Annotated[RetryPolicy, _IS_INSTANCE, _POLICY] | None
     extra_headers: Annotated[Mapping[str, str], _HEADERS] | None
     extra_body: Annotated[Json, _OBJECT] | None
+    repair: Annotated[Repairing, _REPAIR] | None
+    budget: Annotated[InstanceOf[TokenBudget], _BUDGET] | None
 
 
 class _Sampling(TypedDict, total=False):
@@ -89,7 +110,6 @@ class _Sampling(TypedDict, total=False):
     temperature: Annotated[float, _TEMPERATURE] | None
     top_p: Annotated[float, _TOP_P] | None
     max_tokens: Annotated[int, _COUNT] | None
-    n: Annotated[int, _COUNT] | None
     stop: Annotated[str | Annotated[Sequence[str], Field(max_length=4)], _STOP] | None
     seed: Annotated[int, _WHOLE] | None
     frequency_penalty: Annotated[float, _PENALTY] | None
@@ -117,13 +137,6 @@ class _Sampling(TypedDict, total=False):
     add_special_tokens: Annotated[bool, _FLAG] | None
     return_token_ids: Annotated[bool, _FLAG] | None
     return_tokens_as_token_ids: Annotated[bool, _FLAG] | None
-    response_format: Annotated[Json, _OBJECT] | None
-    structured_outputs: Annotated[Json, _OBJECT] | None
-    guided_json: Annotated[str | Json, _SCHEMA] | None
-    guided_regex: Annotated[str, _TEXT] | None
-    guided_choice: Annotated[Sequence[str], _STRINGS] | None
-    guided_grammar: Annotated[str, _TEXT] | None
-    nvext: Annotated[Json, _OBJECT] | None
     priority: Annotated[int, _WHOLE] | None
     request_id: Annotated[str, _TEXT] | None
     cache_salt: Annotated[str, _TEXT] | None
@@ -132,19 +145,34 @@ class _Sampling(TypedDict, total=False):
     vllm_xargs: Annotated[Json, _OBJECT] | None
 
 
-@with_config(_STRICT)
-class ChatParameters(_Sampling, total=False):
-    """The body of ``chat.completions.create``, but for ``messages`` and ``stream``."""
+class _Shape(TypedDict, total=False):
+    # How many answers, and of what form
+    n: Annotated[int, _COUNT] | None
+    response_format: Annotated[Json, _OBJECT] | None
+    structured_outputs: Annotated[Json, _OBJECT] | None
+    guided_json: Annotated[str | Json, _SCHEMA] | None
+    guided_regex: Annotated[str, _TEXT] | None
+    guided_choice: Annotated[Sequence[str], _STRINGS] | None
+    guided_grammar: Annotated[str, _TEXT] | None
+    nvext: Annotated[Json, _OBJECT] | None
 
+
+class _ToolUse(TypedDict, total=False):
+    tool_choice: Annotated[Literal["auto", "none", "required"] | Json, _TOOL_CHOICE] | None
+    parallel_tool_calls: Annotated[bool, _FLAG] | None
+
+
+class _Tools(_ToolUse, total=False):
+    tools: Annotated[Sequence[Json | Annotated[Function, _IS_CALLABLE]], _TOOLS] | None
+    functions: Annotated[Sequence[Json], _OBJECTS] | None
+    function_call: Annotated[str | Json, _FUNCTION_CALL] | None
+
+
+class _Chat(_Sampling, total=False):
     # OpenAI's
     max_completion_tokens: Annotated[int, _COUNT] | None
     logprobs: Annotated[bool, _FLAG] | None
     top_logprobs: Annotated[int, _UP_TO_20] | None
-    tools: Annotated[Sequence[Json], _TOOLS] | None
-    tool_choice: Annotated[Literal["auto", "none", "required"] | Json, _TOOL_CHOICE] | None
-    parallel_tool_calls: Annotated[bool, _FLAG] | None
-    functions: Annotated[Sequence[Json], _OBJECTS] | None
-    function_call: Annotated[str | Json, _FUNCTION_CALL] | None
     reasoning_effort: Annotated[str, _TEXT] | None
     verbosity: Annotated[str, _TEXT] | None
     modalities: Annotated[Sequence[str], _STRINGS] | None
@@ -167,7 +195,12 @@ class ChatParameters(_Sampling, total=False):
     logprob_token_ids: Annotated[Sequence[int], _TOKENS] | None
 
 
-class TextParameters(_Sampling, total=False):
+@with_config(_STRICT)
+class ChatParameters(_Chat, _Shape, _Tools, total=False):
+    """The body of ``chat.completions.create``, but for ``messages`` and ``stream``."""
+
+
+class TextParameters(_Sampling, _Shape, total=False):
     """The body of ``completions.create``, but for ``prompt`` and ``stream``."""
 
     suffix: Annotated[str, _TEXT] | None
@@ -187,40 +220,72 @@ class ChatOptions(ChatParameters, CallOptions, total=False):
     """Everything that ``chat.completions.create`` takes beside ``messages`` and ``stream``."""
 
 
+@with_config(_STRICT)
+class FormOptions(TypedDict, total=False):
+    """How an answer of a given form is asked for."""
+
+    method: Annotated[Method | Literal["auto"], _METHOD]
+    reasks: Annotated[int, _NATURAL]
+
+
+@with_config(_STRICT)
+class LoopOptions(TypedDict, total=False):
+    """How the agent loop goes on."""
+
+    context: object
+    max_turns: Annotated[int, _COUNT]
+    show_errors: Annotated[bool, _FLAG]
+
+
+class ParseOptions(_Chat, CallOptions, FormOptions, total=False):
+    """Everything that ``chat.completions.parse`` takes beside its own parameters."""
+
+
+class RunOptions(_Chat, _ToolUse, CallOptions, LoopOptions, total=False):
+    """Everything that ``chat.completions.run_tools`` takes beside its own parameters."""
+
+
 class TextOptions(TextParameters, CallOptions, total=False):
     """Everything that ``completions.create`` takes beside ``stream``."""
 
 
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__)
-_Parameters: TypeAlias = type[ChatParameters | TextBody | CallOptions]
+_Parameters: TypeAlias = type[ChatParameters | TextBody | CallOptions | FormOptions | LoopOptions]
 _F = TypeVar("_F", bound=Callable[..., object])
 
 # One for each parameter that was ever given: a call pays for what it sets, not for all there is.
 _ADAPTERS: dict[tuple[str, str], TypeAdapter[Any]] = {}
 
 
-@cache
-def _call_adapter() -> TypeAdapter[CallOptions]:
-    return TypeAdapter(CallOptions)
+_KINDS: dict[str, TypeAdapter[Any]] = {}
+OptionsT = TypeVar("OptionsT", CallOptions, FormOptions, LoopOptions)
 
 
-def call_options(options: Json) -> CallOptions:
-    """Pick the options that concern the call only, and check them.
+def picked(options: Json, kind: type[OptionsT]) -> OptionsT:
+    """Pick the options of one kind that never go into a request's body, and check them.
 
     Args:
         options: What the caller gave.
+        kind: Which to pick.
 
     Raises:
         InvalidRequestError: A value that is not possible.
     """
-    given = {name: value for name, value in options.items() if name in _CALL_OPTIONS}
+    given = {name: value for name, value in options.items() if name in kind.__annotations__}
     if not given:
-        return CallOptions()
+        return kind()
     try:
-        return _call_adapter().validate_python(given)
+        adapter = _KINDS.get(kind.__name__) or _KINDS.setdefault(kind.__name__, TypeAdapter(kind))
+        checked: OptionsT = adapter.validate_python(given)
     except ValidationError as error:
         name = str(error.errors(include_url=False, include_input=False)[0]["loc"][0])
-        raise _impossible(name, given[name], CallOptions) from None
+        raise _impossible(name, given[name], kind) from None
+    return checked
+
+
+def without(options: Json, kind: type[FormOptions | LoopOptions]) -> dict[str, object]:
+    """Return the other options."""
+    return {name: value for name, value in options.items() if name not in kind.__annotations__}
 
 
 def check(options: Json, parameters: type[ChatParameters | TextBody]) -> dict[str, object]:
@@ -280,7 +345,16 @@ def _short(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def with_signature(options: type[ChatOptions | TextOptions]) -> Callable[[_F], _F]:
+# Each list is shown by several methods, of two clients.
+_LISTED: dict[str, list[Parameter]] = {}
+
+
+def _listed(options: type[ChatOptions | ParseOptions | RunOptions | TextOptions]) -> list[Parameter]:
+    hints = get_type_hints(options)
+    return [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint) for name, hint in hints.items()]
+
+
+def with_signature(options: type[ChatOptions | ParseOptions | RunOptions | TextOptions]) -> Callable[[_F], _F]:
     """Make ``help()`` and editors at runtime show every option by name and type.
 
     Args:
@@ -289,14 +363,11 @@ def with_signature(options: type[ChatOptions | TextOptions]) -> Callable[[_F], _
     Returns:
         A decorator that gives the function a ``__signature__``.
     """
-    hints = get_type_hints(options)
+    listed = _LISTED.get(options.__name__) or _LISTED.setdefault(options.__name__, _listed(options))
 
     def decorate(function: _F) -> _F:
         shown = signature(function)
         own = [each for each in shown.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-        listed = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint) for name, hint in hints.items()
-        ]
         # PEP 362's way to say it, of which type checkers know nothing.
         vars(function)["__signature__"] = Signature([*own, *listed], return_annotation=shown.return_annotation)
         return function

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._transport.nonblocking import AsyncBody
 
 ItemT = TypeVar("ItemT")
+EventT = TypeVar("EventT", default=StreamEvent)
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 
 _NOT_OPEN = (
@@ -115,10 +116,10 @@ class Stream(_State[ItemT, AnswerT]):
             body.close()
 
 
-class ChatStream(Stream[StreamEvent]):
+class ChatStream(Stream[EventT]):
     """A chat answer as typed events; opened by ``with``."""
 
-    def __init__(self, reader: StreamReader[StreamEvent], start: Callable[[], tuple[ResponseInfo, Body]]) -> None:
+    def __init__(self, reader: StreamReader[EventT], start: Callable[[], tuple[ResponseInfo, Body]]) -> None:
         """Prepare; for the client, which sends nothing before ``with``."""
         super().__init__(reader, None)
         self._start = start
@@ -223,10 +224,10 @@ class AsyncStream(_State[ItemT, AnswerT]):
             await body.close()
 
 
-class _TextDeltas(AsyncIterator[str]):
+class _TextDeltas(AsyncIterator[str], Generic[EventT]):
     """The first choice's text; no generator, since trio complains of each one that is left by ``break``."""
 
-    def __init__(self, events: AsyncStream[StreamEvent]) -> None:
+    def __init__(self, events: AsyncStream[EventT]) -> None:
         self._events = events
 
     async def __anext__(self) -> str:
@@ -236,11 +237,11 @@ class _TextDeltas(AsyncIterator[str]):
         raise StopAsyncIteration
 
 
-class AsyncChatStream(AsyncStream[StreamEvent]):
+class AsyncChatStream(AsyncStream[EventT]):
     """A chat answer as typed events; opened by ``async with``."""
 
     def __init__(
-        self, reader: StreamReader[StreamEvent], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]
+        self, reader: StreamReader[EventT], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]
     ) -> None:
         """Prepare; for the client, which sends nothing before ``async with``."""
         super().__init__(reader, None)

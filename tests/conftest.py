@@ -1,8 +1,11 @@
 """What holds for every test: nothing from the environment of whoever runs them."""
 
 import os
+import sys
 
 import pytest
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(autouse=True)
@@ -10,3 +13,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("NVIDIA_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def plain_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import as outside of pytest, which rewrites a package that brings a plugin; `runpy` can't run what it loads."""
+    plain = [finder for finder in sys.meta_path if type(finder).__module__ != "_pytest.assertion.rewrite"]
+    monkeypatch.setattr(sys, "meta_path", plain)

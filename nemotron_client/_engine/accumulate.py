@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nemotron_client import messages
 from nemotron_client.events import (
     Finished,
@@ -16,6 +18,9 @@ from nemotron_client.events import (
     ToolCallDone,
     UsageReported,
 )
+
+from .offered import restore_names
+from .raw_calls import RawCalls, recovered_calls
 
 
 class _Call:
@@ -35,8 +40,11 @@ class _Call:
 class _Choice:
     """One of the ``n`` answers in the making."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, offered: frozenset[str], seed: str) -> None:
         self.index = index
+        self._offered, self._seed = offered, seed
+        self._raw = RawCalls(offered, seed)  # holds back what may become a call from the events
+        self._told = 0  # characters of the text, as events
         self.finish_reason: str | None = None
         self.text: list[str] = []
         self.reasoning: list[str] = []
@@ -47,10 +55,11 @@ class _Choice:
 
     def add(self, part: messages.ChunkChoice, events: list[StreamEvent] | None) -> None:
         delta = part.delta
-        if delta.content:
-            self.text.append(delta.content)
+        text = delta.content
+        if text:
+            self.text.append(text)
             if events is not None:
-                events.append(TextDelta(delta.content, self.index))
+                self._tell(text, events)
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
             if events is not None:
@@ -65,6 +74,12 @@ class _Choice:
             self.logprobs.extend(part.logprobs.content or ())
         if part.finish_reason:
             self.finish_reason = part.finish_reason
+
+    def _tell(self, text: str, events: list[StreamEvent]) -> None:
+        sure = self._raw.feed(text)
+        if sure:
+            self._told += len(sure)
+            events.append(TextDelta(sure, self.index))
 
     def _add_call(self, delta: messages.ToolCallDelta) -> ToolCallDelta:
         call = self._call_of(delta)
@@ -100,26 +115,45 @@ class _Choice:
             self._by_index[delta.index] = call
         return call
 
+    def rest(self, content: str) -> list[StreamEvent]:
+        """Return what was held back and is text after all, as the whole content shows."""
+        text = content[self._told :]
+        return [TextDelta(text, self.index)] if text else []
+
     def whole(self) -> messages.Choice:
         text = "".join(self.text)
+        calls = [call.whole() for call in self.calls]
+        cut_off = False
+        recovered = None if calls else recovered_calls(text, self._offered, seed=self._seed)
+        if recovered is not None:
+            text, calls = recovered.text, list(recovered.calls)
+            cut_off = recovered.cut_off
         message = messages.AssistantMessage(
-            content=text if text or not self.calls else None,
-            tool_calls=[call.whole() for call in self.calls] or None,
+            content=text if text or not calls else None,
+            tool_calls=calls or None,
             reasoning="".join(self.reasoning) or None,
             refusal="".join(self.refusal) or None,
         )
         logprobs = messages.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
-        return messages.Choice(index=self.index, message=message, finish_reason=self.finish_reason, logprobs=logprobs)
+        reason = "length" if cut_off and self.finish_reason else self.finish_reason
+        return messages.Choice(index=self.index, message=message, finish_reason=reason, logprobs=logprobs)
 
 
 class Accumulator:
     """Take the chunks of one chat answer."""
 
-    def __init__(self) -> None:
-        """Begin an answer."""
+    def __init__(self, offered: frozenset[str] = frozenset(), names: Mapping[str, str] | None = None) -> None:
+        """Begin an answer.
+
+        Args:
+            offered: The names of the tools that the model may call; calls of them that a server left in the text are
+                taken out of it.
+            names: The caller's name for each of them that was sent in its place.
+        """
         self.response = messages.ResponseInfo()
+        self._offered, self._names = offered, names or {}
         self._choices: dict[int, _Choice] = {}
-        self._usage: messages.Usage | None = None
+        self.usage: messages.Usage | None = None
         self._id = self._model = ""
         self._created = 0
         self._fingerprint: str | None = None
@@ -142,13 +176,13 @@ class Accumulator:
         if not self._id:
             self._id, self._model, self._created = chunk.id, chunk.model, chunk.created
         if chunk.usage is not None:
-            self._usage = chunk.usage  # with usage on every chunk, the last one counts everything
+            self.usage = chunk.usage  # with usage on every chunk, the last one counts everything
         if chunk.system_fingerprint is not None:
             self._fingerprint = chunk.system_fingerprint
         for part in chunk.choices:
             choice = self._choices.get(part.index)
             if choice is None:
-                choice = self._choices[part.index] = _Choice(part.index)
+                choice = self._choices[part.index] = _Choice(part.index, self._offered, chunk.id)
             choice.add(part, events)
 
     @property
@@ -165,8 +199,10 @@ class Accumulator:
         completion = self.completion()
         events: list[StreamEvent] = []
         for choice in completion.choices:
-            if choice.message.content:
-                events.append(TextDone(choice.message.content, choice.index))
+            content = choice.message.content
+            if content:
+                events += self._choices[choice.index].rest(content)
+                events.append(TextDone(content, choice.index))
             for position, call in enumerate(choice.message.tool_calls or ()):
                 events.append(ToolCallDone(position, call, choice.index))
         if completion.usage is not None:
@@ -176,14 +212,17 @@ class Accumulator:
 
     def completion(self) -> messages.ChatCompletion:
         """Return the answer as far as it has come."""
-        return messages.ChatCompletion(
+        completion = messages.ChatCompletion(
             id=self._id,
             created=self._created,
             model=self._model,
             choices=[self._choices[index].whole() for index in sorted(self._choices)],
-            usage=self._usage,
+            usage=self.usage,
             system_fingerprint=self._fingerprint,
-        ).answered_by(self.response)
+        )
+        if self._names:
+            restore_names(completion, self._names)  # one that came in pieces is only known here
+        return completion.answered_by(self.response)
 
 
 class TextAccumulator:

@@ -6,26 +6,13 @@ on". The drivers in ``_transport/`` do the sending, the waiting and the timing.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 from nemotron_client.timeouts import Timeout
 
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
-
 T = TypeVar("T")
-
-
-def is_object(value: object) -> TypeIs[Mapping[str, object]]:
-    """Tell whether a value is what JSON calls an object."""
-    return isinstance(value, Mapping)
-
-
-def is_array(value: object) -> TypeIs[Sequence[object]]:
-    """Tell whether a value is what JSON calls an array, or can become one."""
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,27 +6,40 @@ choice has its finish reason; anything else is an error that keeps what had arri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Generic, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol
 
 from typing_extensions import TypeVar
 
 from nemotron_client.config import redact
 from nemotron_client.errors import (
-    APIError,
+    NemotronError,
+    ResponseFormatError,
     StreamInterruptedError,
     StreamTimeoutError,
 )
-from nemotron_client.events import StreamEvent
-from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
+from nemotron_client.events import Finished, ParsedDelta, ParsedDone, StreamEvent
+from nemotron_client.messages import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    ParsedCompletion,
+    ResponseInfo,
+)
 
 from . import refusals, wire
 from .accumulate import Accumulator, TextAccumulator
 from .exchange import Failure
+from .offered import restore_names
 from .sse import MAX_EVENT_BYTES, EventTooLargeError, SSEDecoder, SSEEvent
 
+if TYPE_CHECKING:
+    from nemotron_client.structured import Format
+
+T = TypeVar("T")
 ItemT = TypeVar("ItemT")
+ChunkT = TypeVar("ChunkT", bound=ChatCompletionChunk | Completion)
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
 
@@ -66,14 +79,15 @@ class StreamReader(Generic[ItemT, AnswerT]):
         Args:
             accumulator: What collects the answer.
             secrets: The request's headers, whose secrets are taken out of errors.
-            read: An event's JSON to items, quickly; raises ValueError where it isn't a chunk to the letter.
+            read: An event's JSON to items, quickly; raises ValueError where it isn't a chunk to the letter that adds
+                to a choice.
             mend: The same, leniently; raises ValueError if it can't be read as a chunk.
             finish: The items that end the answer.
             read_whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it is
                 none.
         """
         self.ended = False
-        self.error: APIError | None = None
+        self.error: NemotronError | None = None
         self.progress = 0  # pieces of content; a driver compares it to tell content from keep-alives
         self._sse = SSEDecoder()
         self._accumulator = accumulator
@@ -107,11 +121,11 @@ class StreamReader(Generic[ItemT, AnswerT]):
         if not isinstance(piece, bytes):
             return self._end_of_body(piece)
         data = self._sse.only_data(piece)
-        if data is not None and b'"choices"' in data and b'"error"' not in data:
+        if data is not None:
             # The way of nearly every chunk. Whatever is out of the ordinary takes the longer one.
             try:
                 items = self._read_chunk(data)
-            except ValueError:  # it is mended below
+            except ValueError:  # it is looked at more closely below
                 pass
             else:
                 self.progress += 1
@@ -133,28 +147,27 @@ class StreamReader(Generic[ItemT, AnswerT]):
     def _read(self, events: list[SSEEvent]) -> list[ItemT]:
         items: list[ItemT] = []
         for event in events:
-            data = event.data
-            has_choices = b'"choices"' in data
-            if not has_choices or b'"error"' in data or event.event != "message":
-                self._check(event)
-                if self.ended:
-                    break
-                if not has_choices and event.event != "message":
-                    continue  # a ping or the like
-            try:
-                items.extend(self._read_chunk(data))
-            except ValueError:
-                if not data:
-                    continue  # no content, so no progress either
-                self._mend(data, items)
-                if self.ended:
-                    break
-            self.progress += has_choices
+            if event.event == "message":
+                try:
+                    items.extend(self._read_chunk(event.data))
+                except ValueError:
+                    pass
+                else:
+                    self.progress += 1
+                    continue
+            self._read_closely(event, items)
+            if self.ended:
+                break
         return items
 
-    def _check(self, event: SSEEvent) -> None:
-        if event.event == "error" or refusals.is_refusal(event.data):
-            self._refuse(event.data)
+    def _read_closely(self, event: SSEEvent, items: list[ItemT]) -> None:
+        data = event.data
+        has_choices = b'"choices"' in data
+        if event.event == "error" or refusals.is_refusal(data):
+            self._refuse(data)
+        elif data and (has_choices or event.event == "message"):  # anything else is a ping or the like
+            self._mend(data, items)
+            self.progress += has_choices
 
     def _mend(self, data: bytes, items: list[ItemT]) -> None:
         """Take what isn't a chunk to the letter: the end mark, or a chunk of a sloppy server."""
@@ -211,7 +224,10 @@ class StreamReader(Generic[ItemT, AnswerT]):
             self._break("The stream ended without a finish reason: the answer is not whole")
             return
         self.ended = True
-        items.extend(self._finish())
+        try:
+            items.extend(self._finish())
+        except ResponseFormatError as error:
+            self.error = error
 
     def _take_whole(self, body: bytes, items: list[ItemT]) -> None:
         if refusals.is_refusal(body):
@@ -220,9 +236,9 @@ class StreamReader(Generic[ItemT, AnswerT]):
         try:
             items.extend(self._read_whole(body))
         except ValueError as error:
-            self.error = wire.not_expected(redact(body, self._secrets), f"an event stream: {error}")
-            self.error.request_id = self.response.request_id
-            self.ended = True
+            refused = wire.not_expected(redact(body, self._secrets), f"an event stream: {error}")
+            refused.request_id = self.response.request_id
+            self.error, self.ended = refused, True
         else:
             self._end(items)
 
@@ -255,51 +271,80 @@ class StreamReader(Generic[ItemT, AnswerT]):
         self.ended = True
 
 
-def chat_chunks(secrets: Mapping[str, str]) -> StreamReader[ChatCompletionChunk]:
+def chat_chunks(call: wire.Call) -> StreamReader[ChatCompletionChunk]:
     """Read a chat answer as its chunks."""
-    accumulator = Accumulator()
-    add, parse = accumulator.add, _chunk_parser()
-
-    def read(data: bytes) -> tuple[ChatCompletionChunk]:
-        chunk = parse(data)
-        add(chunk)
-        return (chunk,)
+    accumulator = Accumulator(call.offered, call.names)
+    add = accumulator.add
 
     def push(chunk: ChatCompletionChunk) -> tuple[ChatCompletionChunk]:
         add(chunk)
         return (chunk,)
 
-    return StreamReader(
-        accumulator,
-        secrets,
-        read=read,
-        mend=lambda data: push(wire.parse(ChatCompletionChunk, data)),
-        finish=tuple,
-        read_whole=lambda body: push(_as_chunk(body)),
-    )
+    return _chat(call, accumulator, push, tuple)
 
 
-def chat_events(secrets: Mapping[str, str]) -> StreamReader[StreamEvent]:
+def chat_events(call: wire.Call) -> StreamReader[StreamEvent]:
     """Read a chat answer as events."""
+    accumulator = Accumulator(call.offered, call.names)
+    return _chat(call, accumulator, accumulator.push, accumulator.finish)
+
+
+def parsed_events(
+    call: wire.Call, form: Format[T], final: Callable[[ChatCompletion], ParsedCompletion[T]]
+) -> StreamReader[StreamEvent | ParsedDelta | ParsedDone[T]]:
+    """Read a chat answer of a given form as events, with the value as it grows.
+
+    Args:
+        call: What was asked.
+        form: What the answer must look like.
+        final: The whole answer to one with its value; raises ResponseFormatError if it has none.
+    """
+    from nemotron_client.structured import Growing
+
     accumulator = Accumulator()
-    push, parse = accumulator.push, _chunk_parser()
+    growing = Growing(form)
+
+    def push(chunk: ChatCompletionChunk) -> list[StreamEvent | ParsedDelta | ParsedDone[T]]:
+        events = accumulator.push(chunk)
+        return [*events, *growing.grown(events)]
+
+    def finish() -> Iterator[StreamEvent | ParsedDelta | ParsedDone[T]]:
+        *events, _ = accumulator.finish()
+        yield from growing.rest()
+        yield from events
+        done = final(accumulator.completion())  # where it raises, what was before has been given
+        yield ParsedDone(done.parsed)
+        yield Finished(done)
+
+    return _chat(call, accumulator, push, finish)
+
+
+def _chat(
+    call: wire.Call,
+    accumulator: Accumulator,
+    push: Callable[[ChatCompletionChunk], Sequence[ItemT]],
+    finish: Callable[[], Iterable[ItemT]],
+) -> StreamReader[ItemT]:
+    def restored(chunk: ChatCompletionChunk) -> Sequence[ItemT]:
+        restore_names(chunk, call.names)
+        return push(chunk)
+
+    def finished() -> Iterable[ItemT]:
+        call.answered(accumulator.usage, accumulator.response)
+        return finish()
+
+    take = restored if call.names else push
     return StreamReader(
         accumulator,
-        secrets,
-        read=lambda data: push(parse(data)),
-        mend=lambda data: push(wire.parse(ChatCompletionChunk, data)),
-        finish=accumulator.finish,
-        read_whole=lambda body: push(_as_chunk(body)),
+        call.headers,
+        read=_read_exactly(ChatCompletionChunk, take),
+        mend=lambda data: take(wire.parse(ChatCompletionChunk, data)),
+        finish=finished,
+        read_whole=lambda body: take(_as_chunk(body)),
     )
 
 
-def _chunk_parser() -> Callable[[bytes], ChatCompletionChunk]:
-    """Return ``model_validate_json`` without its frame, which every chunk would pay for."""
-    ChatCompletionChunk.model_rebuild()  # where nothing was parsed yet, there is only a stand-in to take it from
-    return ChatCompletionChunk.__pydantic_validator__.validate_json
-
-
-def text_chunks(secrets: Mapping[str, str]) -> StreamReader[Completion, Completion]:
+def text_chunks(call: wire.Call) -> StreamReader[Completion, Completion]:
     """Read a text completion as its chunks."""
     accumulator = TextAccumulator()
 
@@ -307,17 +352,31 @@ def text_chunks(secrets: Mapping[str, str]) -> StreamReader[Completion, Completi
         accumulator.push(chunk)
         return (chunk,)
 
-    def mend(data: bytes) -> tuple[Completion]:
-        return push(wire.parse(Completion, data))  # which is quick for what needs no mending
-
     return StreamReader(
         accumulator,
-        secrets,
-        read=mend,
-        mend=mend,
+        call.headers,
+        read=_read_exactly(Completion, push),
+        mend=lambda data: push(wire.parse(Completion, data)),
         finish=tuple,
         read_whole=lambda body: push(_whole(Completion, body)),
     )
+
+
+def _read_exactly(model: type[ChunkT], push: Callable[[ChunkT], Sequence[ItemT]]) -> Callable[[bytes], Sequence[ItemT]]:
+    """Return what pushes a chunk that is one to the letter and adds to a choice, and raises ValueError for the rest."""
+    model.model_rebuild()  # where nothing was parsed yet, there is only a stand-in to take the validator from
+    validate = model.__pydantic_validator__.validate_json  # without its frame, which every chunk would pay for
+
+    def read(data: bytes) -> Sequence[ItemT]:
+        chunk: ChunkT = validate(data)
+        # Told by what was parsed, since searching the bytes takes several times as long.
+        extra = chunk.__pydantic_extra__  # as `model_extra`, which is a property
+        if not chunk.choices or (extra and extra.get("error")) or chunk.object == "error":
+            msg = "it is an error, or adds to no choice"
+            raise ValueError(msg)
+        return push(chunk)
+
+    return read
 
 
 def _whole(model: type[AnswerT], body: bytes) -> AnswerT:

@@ -14,15 +14,15 @@ from http import HTTPStatus
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.config import redact, redact_text
 from nemotron_client.errors import (
     APIStatusError,
+    BadRequestError,
     ContextLengthExceededError,
     DegradedError,
     status_error,
 )
-
-from .exchange import is_array, is_object
 
 if TYPE_CHECKING:
     from .exchange import Request, Response
@@ -230,6 +230,11 @@ def context_overflow(message: str) -> tuple[int | None, int | None, int | None] 
             numbers = {name: int(value) for name, value in found.groupdict().items() if value}
             return numbers.get("limit"), numbers.get("prompt"), numbers.get("answer")
     return None
+
+
+def wants_bridge(error: BadRequestError) -> bool:
+    """Tell whether the server refuses a user's message right after a tool's result, as older mistral-common does."""
+    return "Unexpected role 'user' after role 'tool'" in error.message
 
 
 def _hint(status: int, message: str, *, hosted: bool, sent_key: bool) -> str | None:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, JsonValue, RootModel
+from pydantic import BaseModel, JsonValue
 
 from nemotron_client.config import MODEL
 from nemotron_client.errors import (
@@ -23,7 +23,8 @@ from nemotron_client.timeouts import Timeout
 
 from . import failures, refusals, wire
 from .exchange import Failure, Flow, Response
-from .flows import Client, read_models, send
+from .learning import note, read_models
+from .sending import Client, send
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -42,7 +43,9 @@ def models(client: Client, *, now: float) -> Flow[ModelList]:
     """List what the server offers."""
 
     def read(response: Response, _: ResponseInfo) -> ModelList:
-        return read_models(response)
+        offered = read_models(response)
+        note(client, offered)
+        return offered
 
     return (yield from send(client, wire.get_call(client.config, f"{client.config.base_url}/models"), read, now=now))
 
@@ -148,10 +151,10 @@ def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
     answer, _ = yield from _probe(client, f"{client.config.root}/v1/metadata", now)
     if isinstance(answer, NotFoundError):
         answer.hint = "Only a NIM has this route; models.list() and server.version() work on other servers too."
-    return _read(_Object, answer, "an object").root
+    return _read(_Object, answer, "an object").model_extra or {}
 
 
-class _Object(RootModel[dict[str, JsonValue]], defer_build=True):
+class _Object(BaseModel, extra="allow", defer_build=True):
     """Any JSON object."""
 
 

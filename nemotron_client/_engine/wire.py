@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from nemotron_client._json import is_array, is_object, plain
+from nemotron_client.budget import TokenBudget
 from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
 from nemotron_client.errors import ConfigurationError, InvalidRequestError, InvalidResponseError
-from nemotron_client.messages import (
-    AssistantMessage,
-    ChatCompletion,
-    Message,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-)
-from nemotron_client.options import ChatParameters, Prompt, TextBody, call_options, check
+from nemotron_client.messages import Message, Repair, ResponseInfo, Usage, read_messages
+from nemotron_client.options import CallOptions, ChatParameters, Prompt, TextBody, check, picked
 from nemotron_client.timeouts import Timeout
 
-from .exchange import Request, is_array, is_object
+from . import mistral
+from .admission import Admitted, Templates
+from .exchange import Request
+from .offered import names_of
 
 if TYPE_CHECKING:
     from nemotron_client.retry import RetryPolicy
 
 M = TypeVar("M", bound=BaseModel)
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
 _LONGEST_START = 200
 
 
@@ -45,6 +43,16 @@ class Call:
         timeout: The limits.
         retry: When to send again.
         headers: All of them.
+        repairs: What was put right in the conversation.
+        names: The caller's name for each tool name that was put right.
+        offered: The names of the tools, as they are sent.
+        fields: The body before it was written as JSON, for a chat call; None where its tokens can't be counted.
+        budget: How many tokens it may take.
+        kept: How many exchanges at its end must not be left out to make it fit.
+        dropped: The messages that were left out.
+        templates: What is known of the model's chat template.
+        verdict: What was found of its budget, once; a thread of the asynchronous client may have put it there.
+        bridged: The same call for a server that refuses a user's message after a tool's result, where it has one.
     """
 
     url: str
@@ -54,11 +62,38 @@ class Call:
     timeout: Timeout
     retry: RetryPolicy
     headers: Mapping[str, str] = field(repr=False)
+    repairs: tuple[Repair, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    offered: frozenset[str] = frozenset()
+    fields: Mapping[str, object] | None = field(default=None, repr=False)
+    budget: TokenBudget = field(default_factory=TokenBudget)
+    kept: int = 1
+    dropped: tuple[Message, ...] = field(default=(), repr=False)
+    templates: Templates = field(default_factory=Templates, repr=False)
+    verdict: list[Admitted] = field(default_factory=list[Admitted], repr=False)
+    bridged: Call | None = field(default=None, repr=False)
 
     def named(self, model: str) -> Call:
         """Return the same call with the model's name put into its body."""
         body = None if self.body is None else b'{"model":' + _encode(model) + b"," + self.body[1:]
-        return replace(self, body=body, model=model)
+        fields = None if self.fields is None else {"model": model, **self.fields}
+        bridged = None if self.bridged is None else self.bridged.named(model)
+        return replace(self, body=body, model=model, fields=fields, bridged=bridged)
+
+    def shortened(self, fields: Mapping[str, object], dropped: Sequence[Message]) -> Call:
+        """Return the same call with fewer messages."""
+        return replace(self, body=_encode(fields), fields=fields, dropped=tuple(dropped))
+
+    def answered(self, usage: Usage | None, response: ResponseInfo) -> None:
+        """Take note of what the server says that this took, if it was sent as it is: not bridged, nor shortened.
+
+        Args:
+            usage: What it took, if the server says so.
+            response: What is known of the answer.
+        """
+        as_it_is = response.repairs == self.repairs and response.dropped == self.dropped
+        if usage is not None and self.body is not None and as_it_is:
+            self.templates.answered(self.body, usage.prompt_tokens)
 
     def request(self, *, now: float) -> Request:
         """Make the request; ``now`` is when the caller began, in seconds of the driver's clock."""
@@ -74,22 +109,82 @@ class Call:
 
 
 def chat_call(
-    config: Config, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool
+    config: Config,
+    messages: str | Sequence[Message],
+    options: Mapping[str, object],
+    *,
+    stream: bool,
+    bridge: bool = False,
 ) -> Call:
-    """Check a chat call and write its body.
+    """Check a chat call, put its conversation right, and write its body.
 
     Args:
         config: The client's settings.
         messages: The conversation; a string is one user message.
         options: What the caller gave beside it, the call's options included.
         stream: Whether to ask for a stream.
+        bridge: Whether the server is known to refuse a user's message after a tool's result.
 
     Raises:
         InvalidRequestError: A message or an option is not possible, or can't be written as JSON.
+        InvalidConversationError: A message breaks a rule of the model and can't be put right.
+        ToolDefinitionError: A tool can't be offered.
         ConfigurationError: ``timeout`` or the retry options are not possible.
     """
-    body = {"messages": wire_messages(messages), **check(options, ChatParameters)}
-    return _post(config, "/chat/completions", body, options, stream=stream)
+    given = read_messages(messages)
+    body = check(options, ChatParameters)
+    own = picked(options, CallOptions)
+    mode = own.get("repair") or "auto"
+
+    given_tools = body.get("tools")
+    tools = definitions(given_tools) if is_array(given_tools) else None
+
+    def written(*, bridge: bool) -> tuple[Call, bool]:
+        prepared = mistral.prepare(
+            given,
+            tools,
+            body.get("tool_choice"),
+            mode=mode,
+            bridge=bridge,
+            continues=body.get("continue_final_message") is True,
+        )
+        fields = {"messages": prepared.messages, **body}
+        if prepared.tools is not None:
+            fields["tools"] = prepared.tools
+        if prepared.tool_choice is not None:
+            fields["tool_choice"] = prepared.tool_choice
+        call = _post(config, "/chat/completions", fields, options, stream=stream)
+        offered = frozenset(names_of(prepared.tools or ()))
+        counted = fields if _is_countable(own.get("extra_body") or {}) else None
+        call = replace(call, fields=counted, repairs=prepared.repairs, names=prepared.names, offered=offered)
+        return call, prepared.unbridged
+
+    call, unbridged = written(bridge=bridge)
+    return replace(call, bridged=written(bridge=True)[0]) if unbridged else call
+
+
+def _is_countable(extra: Mapping[str, object]) -> bool:
+    """Tell whether messages and tools are still what can be counted: in ``extra_body`` a caller sends what it wants."""
+    with suppress(InvalidRequestError):
+        if "messages" in extra:
+            read_messages(extra["messages"])
+        return extra.get("tools") is None or is_array(extra["tools"])
+    return False
+
+
+def definitions(tools: Sequence[object] | None) -> list[Mapping[str, object]] | None:
+    """Return what is sent of tools: of functions and tools their definitions, of dicts what they say themselves.
+
+    Raises:
+        ToolDefinitionError: One can't be offered.
+    """
+    return None if tools is None else [each if is_object(each) else _definition(each) for each in tools]
+
+
+def _definition(tool: object) -> Mapping[str, object]:
+    from nemotron_client.tools import as_tool  # dicts don't need it
+
+    return as_tool(tool).definition
 
 
 def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, stream: bool) -> Call:
@@ -119,8 +214,13 @@ def get_call(config: Config, url: str, *, timeout: Timeout | None = None, retry:
     )
 
 
+def post_call(config: Config, url: str, body: Mapping[str, object]) -> Call:
+    """Make a call that sends something to a route beside the completions."""
+    return replace(get_call(config, url), body=_encode(body))
+
+
 def _post(config: Config, path: str, body: dict[str, object], options: Mapping[str, object], *, stream: bool) -> Call:
-    call = call_options(options)
+    call = picked(options, CallOptions)
     if stream:
         body["stream"] = True
     if config.model is not None:
@@ -141,6 +241,7 @@ def _post(config: Config, path: str, body: dict[str, object], options: Mapping[s
         timeout=timeout,
         retry=retry,
         headers=_headers(config, call.get("extra_headers"), "text/event-stream" if stream else "application/json"),
+        budget=call.get("budget") or config.budget,
     )
 
 
@@ -158,58 +259,6 @@ def _headers(config: Config, extra: Mapping[str, str] | None, accept: str) -> di
     return headers
 
 
-def wire_messages(messages: object) -> list[dict[str, object]]:
-    """Turn a conversation into what is sent; the caller's messages are not changed.
-
-    Raises:
-        InvalidRequestError: There is none, or one of them is no message.
-    """
-    if isinstance(messages, str) and messages:
-        return [{"role": "user", "content": messages}]
-    if not isinstance(messages, str) and not is_array(messages):
-        msg = f"messages is a {type(messages).__name__}: give a string or a list of messages."
-        raise InvalidRequestError(msg, parameter="messages")
-    if not messages:
-        msg = "messages is empty: give at least one message."
-        raise InvalidRequestError(msg, parameter="messages")
-    return [_wire_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
-
-
-def _wire_message(message: object, place: str) -> dict[str, object]:
-    if isinstance(message, AssistantMessage):
-        return _wire_answer(message)
-    if isinstance(message, SystemMessage | UserMessage | ToolMessage):
-        message = message.model_dump(exclude_none=True)
-    if not is_object(message):
-        what = (
-            "its choices[0].message" if isinstance(message, ChatCompletion) else "a dict or one of the message classes"
-        )
-        msg = f"{place} is a {type(message).__name__}: give {what}."
-        raise InvalidRequestError(msg, parameter=place)
-    role = message.get("role")
-    if role not in _ROLES:
-        msg = f"{place} has role {role!r}: give one of {', '.join(_ROLES)}."
-        raise InvalidRequestError(msg, parameter=f"{place}.role")
-    content = message.get("content")
-    if not isinstance(content, str | Sequence) and not (content is None and role == "assistant"):
-        what = "no content" if content is None else f"content of type {type(content).__name__}"
-        msg = f"{place} (role {role}) has {what}: give a string or a list of parts."
-        raise InvalidRequestError(msg, parameter=f"{place}.content")
-    return dict(message)
-
-
-def _wire_answer(message: AssistantMessage) -> dict[str, object]:
-    # Only what a server takes back: some refuse any further field, and reasoning is not part of a history
-    # (docs/explanation/protocol.md, "Answers made by the gateway" and "Mistral's conversation rules").
-    wire: dict[str, object] = {"role": "assistant", "content": message.content or ""}
-    if message.tool_calls:
-        wire["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
-            for c in message.tool_calls
-        ]
-    return wire
-
-
 def _encode(value: object) -> bytes:
     try:
         return _ENCODER.encode(value).encode()
@@ -219,19 +268,8 @@ def _encode(value: object) -> bytes:
         raise InvalidRequestError(msg, parameter=place) from None
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if is_object(value):
-        return dict(value)
-    if is_array(value):
-        return list(value)
-    msg = f"a value of type {type(value).__name__} has no form there"
-    raise TypeError(msg)
-
-
 # Made once: json.dumps makes one for each call that sets anything.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain)
 
 
 def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] | None:

@@ -7,8 +7,11 @@ import warnings
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
-from nemotron_client.errors import ConfigurationError, ModelDeprecationWarning
+from nemotron_client.errors import ConfigurationError, ModelDeprecationWarning, TokenBudgetWarning
 from nemotron_client.events import (
+    BudgetWarned,
+    ConversationFitted,
+    ConversationRepaired,
     HookEvent,
     PollScheduled,
     RateLimited,
@@ -61,6 +64,14 @@ def _log(event: HookEvent) -> None:
             LOGGER.info("the server put the request aside; asking for its result in %.2f s", event.delay)
         case RateLimited():
             LOGGER.info("waiting %.2f s, since the server said 429 to another request", event.delay)
+        case ConversationRepaired():
+            for repair in event.repairs:
+                LOGGER.info("put right in what is sent: %s", repair.detail)
+        case ConversationFitted():
+            LOGGER.info("%d of the oldest messages are not sent, to make the rest fit", len(event.dropped))
+        case BudgetWarned():
+            LOGGER.warning(event.message)
+            warnings.warn(event.message, TokenBudgetWarning, stacklevel=2)
         case _:  # DeprecationNoticed: the type checkers would see if there were another
             message = f"The server says that {event.model} will be taken away on {event.when}."
             LOGGER.warning(message)

@@ -2,17 +2,28 @@
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypedDict, Unpack
 
 import anyio.lowlevel
 import httpx2
 import pytest
 
-from nemotron_client import AsyncNemotron, HookEvent, Nemotron, RetryPolicy, Timeout
+from nemotron_client import (
+    Approval,
+    AsyncNemotron,
+    HookEvent,
+    Nemotron,
+    RetryPolicy,
+    RunOptions,
+    Timeout,
+    TokenBudget,
+    ToolRun,
+)
 from nemotron_client._transport.watchdog import WATCHDOG
+from nemotron_client.start import Claim
 from nemotron_client.testing import MockServer
-from tests.client.either import Either
+from tests.client.either import Either, Messages, Tools
 
 Variant = Literal["sync", "asyncio", "trio"]
 
@@ -29,6 +40,7 @@ class Settings(TypedDict, total=False):
     timeout: Timeout | float | None
     max_retries: int | None
     retry: RetryPolicy | None
+    budget: TokenBudget | None
     headers: Mapping[str, str] | None
     proxy: str | None
     verify: bool | str | ssl.SSLContext
@@ -135,8 +147,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (
-        "client",
-        "async_client",
+        "resources",
+        "async_resources",
         "_transport.blocking",
         "_transport.nonblocking",
         "_transport.watchdog",
@@ -145,3 +157,31 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("nemotron_client._transport.blocking.sleep", clock.sleep)
     monkeypatch.setattr("anyio.sleep", clock.sleep_in_task)
     return clock
+
+
+class Agent(Protocol):
+    """Carry a run out, by `run_tools` or by `stream_tools`."""
+
+    async def __call__(
+        self,
+        messages: Messages | ToolRun,
+        tools: Tools,
+        approvals: Sequence[Approval] = (),
+        claim: Claim | None = None,
+        **options: Unpack[RunOptions],
+    ) -> ToolRun: ...
+
+
+@pytest.fixture(params=["run", "stream"])
+def agent(client: Either, request: pytest.FixtureRequest) -> Agent:
+    async def stream(
+        messages: Messages | ToolRun,
+        tools: Tools,
+        approvals: Sequence[Approval] = (),
+        claim: Claim | None = None,
+        **options: Unpack[RunOptions],
+    ) -> ToolRun:
+        async with client.stream_tools(messages, tools, approvals, claim, **options) as events:
+            return await events.until_done()
+
+    return client.run_tools if request.param == "run" else stream

@@ -3,19 +3,22 @@
 The blocking client's calls run in a worker thread.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar, Unpack
 
 from anyio import to_thread
 from pydantic import JsonValue
-from typing_extensions import TypeIs
+from typing_extensions import TypeForm, TypeIs
 
 from nemotron_client import (
+    Approval,
     AsyncChatStream,
     AsyncNemotron,
+    AsyncParseStream,
     AsyncStream,
+    AsyncToolStream,
     ChatCompletion,
     ChatCompletionChunk,
     ChatOptions,
@@ -25,19 +28,31 @@ from nemotron_client import (
     Model,
     ModelList,
     Nemotron,
+    ParsedCompletion,
+    ParseEvent,
+    ParseOptions,
+    ParseStream,
     Readiness,
     ResponseInfo,
+    RunEvent,
+    RunOptions,
     ServerVersion,
     Stream,
     StreamEvent,
     TextOptions,
+    ToolRun,
+    ToolStream,
 )
-from nemotron_client.options import Prompt
+from nemotron_client.async_resources import AsyncTokens
+from nemotron_client.options import Function, Prompt
+from nemotron_client.resources import Tokens
+from nemotron_client.start import Claim
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion)
 Messages = str | Sequence[Message]
+Tools = Sequence[Callable[..., object]]
 
 
 async def in_thread(call: Callable[[], T]) -> T:
@@ -113,6 +128,53 @@ class EitherChatStream(EitherStream[StreamEvent, ChatCompletion]):
         return await _finish(self._chat, self._chat.get_final_text)
 
 
+class EitherParseStream(EitherStream[ParseEvent[T], ChatCompletion]):
+    """The same for `.stream_parse()`."""
+
+    def __init__(self, inner: ParseStream[T] | AsyncParseStream[T]) -> None:
+        super().__init__(inner)
+        self._parse = inner
+
+    async def get_final_completion(self) -> ParsedCompletion[T]:
+        return await _finish(self._parse, self._parse.get_final_completion)
+
+
+class EitherToolStream:
+    """The same for `.stream_tools()`."""
+
+    def __init__(self, inner: ToolStream | AsyncToolStream) -> None:
+        self.inner = inner
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self.inner, ToolStream):
+            await in_thread(self.inner.__enter__)
+        else:
+            await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(self.inner, ToolStream):
+            await in_thread(partial(self.inner.__exit__, kind, error, trace))
+        else:
+            await self.inner.__aexit__(kind, error, trace)
+
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
+        return _each(self.inner) if isinstance(self.inner, ToolStream) else aiter(self.inner)
+
+    def text_deltas(self) -> AsyncIterator[str]:
+        deltas = self.inner.text_deltas()
+        return _each(deltas) if isinstance(deltas, Iterator) else deltas
+
+    async def until_done(self) -> ToolRun:
+        return await _finish(self.inner, self.inner.until_done)
+
+    @property
+    def run(self) -> ToolRun:
+        return self.inner.run
+
+
 class Either:
     """One of the two clients."""
 
@@ -134,6 +196,59 @@ class Either:
     def stream(self, messages: Messages = "Hello", **options: Unpack[ChatOptions]) -> EitherChatStream:
         return EitherChatStream(self.inner.chat.completions.stream(messages=messages, **options))
 
+    async def parse(
+        self, form: TypeForm[T], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
+    ) -> ParsedCompletion[T]:
+        completions = self.inner.chat.completions
+        return await _finish(self.inner, lambda: completions.parse(messages=messages, response_format=form, **options))
+
+    def stream_parse(
+        self, form: TypeForm[T], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
+    ) -> EitherParseStream[T]:
+        completions = self.inner.chat.completions
+        return EitherParseStream(completions.stream_parse(messages=messages, response_format=form, **options))
+
+    async def parse_schema(
+        self, schema: Mapping[str, object], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
+    ) -> ParsedCompletion[JsonValue]:
+        completions = self.inner.chat.completions
+        return await _finish(
+            self.inner, lambda: completions.parse(messages=messages, response_format=schema, **options)
+        )
+
+    def stream_parse_schema(
+        self, schema: Mapping[str, object], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
+    ) -> EitherParseStream[JsonValue]:
+        completions = self.inner.chat.completions
+        return EitherParseStream(completions.stream_parse(messages=messages, response_format=schema, **options))
+
+    async def run_tools(
+        self,
+        messages: Messages | ToolRun = "Hello",
+        tools: Tools = (),
+        approvals: Sequence[Approval] = (),
+        claim: Claim | None = None,
+        **options: Unpack[RunOptions],
+    ) -> ToolRun:
+        run_tools = self.inner.chat.completions.run_tools
+        return await _finish(
+            self.inner,
+            lambda: run_tools(messages=messages, tools=tools, approvals=approvals, claim=claim, **options),
+        )
+
+    def stream_tools(
+        self,
+        messages: Messages | ToolRun = "Hello",
+        tools: Tools = (),
+        approvals: Sequence[Approval] = (),
+        claim: Claim | None = None,
+        **options: Unpack[RunOptions],
+    ) -> EitherToolStream:
+        stream_tools = self.inner.chat.completions.stream_tools
+        return EitherToolStream(
+            stream_tools(messages=messages, tools=tools, approvals=approvals, claim=claim, **options)
+        )
+
     async def complete(self, prompt: Prompt = "Hello", **options: Unpack[TextOptions]) -> Completion:
         completions = self.inner.completions
         return await _finish(self.inner, lambda: completions.create(prompt=prompt, **options))
@@ -145,6 +260,16 @@ class Either:
         return EitherStream(
             await _finish(self.inner, lambda: completions.create(prompt=prompt, stream=True, **options))
         )
+
+    @property
+    def tokens(self) -> Tokens | AsyncTokens:
+        return self.inner.tokens
+
+    async def count_on_server(
+        self, messages: Messages = "Hello", offered: Sequence[Function | Mapping[str, object]] | None = None
+    ) -> int:
+        count = self.inner.tokens.count_on_server
+        return await _finish(self.inner, lambda: count(messages=messages, tools=offered))
 
     async def models(self) -> ModelList:
         return await _finish(self.inner, self.inner.models.list)
@@ -172,7 +297,7 @@ class Either:
 
 
 async def _finish(client: object, call: Callable[[], T | Awaitable[T]]) -> T:
-    result = await in_thread(call) if isinstance(client, Nemotron | Stream) else call()
+    result = await in_thread(call) if isinstance(client, Nemotron | Stream | ToolStream) else call()
     return await result if _is_awaitable(result) else result
 
 

@@ -35,7 +35,7 @@ async def test_create_gives_a_typed_answer(client: Either, server: MockServer) -
     assert done.choices[0].finish_reason == "stop"
     assert not done.truncated
     assert done.usage is not None
-    assert done.usage.completion_tokens == 7
+    assert done.usage.completion_tokens == 10
     assert server.posts == 1
 
 
@@ -120,7 +120,7 @@ async def test_events_come_in_order_and_end_with_the_whole(client: Either) -> No
     done, usage, finished = events[-3:]
     assert done == TextDone(GREETING)
     assert isinstance(usage, UsageReported)
-    assert usage.usage.completion_tokens == 7
+    assert usage.usage.completion_tokens == 10
     assert isinstance(finished, Finished)
     assert finished.completion == stream.snapshot
     assert stream.response.status_code == 200

@@ -36,7 +36,7 @@ def fast_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nap_in_task(seconds: float) -> None:
         await sleep_in_task(seconds / FAST)
 
-    for module in ("client", "async_client", "_transport.blocking", "_transport.nonblocking"):
+    for module in ("resources", "async_resources", "_transport.blocking", "_transport.nonblocking"):
         monkeypatch.setattr(f"nemotron_client.{module}.monotonic", fast_now)
     monkeypatch.setattr("nemotron_client._transport.blocking.sleep", nap)
     monkeypatch.setattr("anyio.sleep", nap_in_task)

@@ -38,7 +38,7 @@ def test_it_needs_neither_key_nor_network() -> None:
     assert all(answer in done.stdout for answer in (*ANSWERS, BAD_DAY, "still there: 'Once upon a'", "Next: docs/"))
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("at_once", "plain_imports")
 def test_the_same_in_this_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "nemotron_client.__main__")
     monkeypatch.setattr(sys, "argv", ["nemotron_client"])
@@ -46,7 +46,7 @@ def test_the_same_in_this_process(capsys: pytest.CaptureFixture[str], monkeypatc
         runpy.run_module("nemotron_client", run_name="__main__")
     assert exited.value.code == 0
     shown = capsys.readouterr().out
-    assert all(answer in shown for answer in (*ANSWERS, BAD_DAY, "(stop, 8 tokens)"))
+    assert all(answer in shown for answer in (*ANSWERS, BAD_DAY, "(stop, 14 tokens)"))
 
 
 def test_it_talks_to_the_server_that_the_environment_names(
@@ -77,8 +77,8 @@ def test_a_cut_answer_and_a_tool_that_was_not_called_are_told(
     server.reply(text("Well,", finish_reason="length"), text("Once."), text("It rains."))
     assert main([]) == 0
     shown = capsys.readouterr().out
-    assert "Well,\n[cut short by max_tokens] (length, 2 tokens)" in shown
-    assert "No tool was called: It rains.\n(stop, 8 tokens)" in shown
+    assert "Well,\n[cut short by max_tokens] (length, 6 tokens)" in shown
+    assert "No tool was called: It rains.\n(stop, 94 tokens)" in shown
     assert server.posts == 3
 
 

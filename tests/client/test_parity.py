@@ -10,23 +10,32 @@ import nemotron_client
 from nemotron_client import (
     AsyncChatStream,
     AsyncNemotron,
+    AsyncParseStream,
     AsyncStream,
+    AsyncToolStream,
     ChatStream,
     Nemotron,
+    ParseStream,
     Stream,
-    async_client,
-    client,
+    ToolStream,
+    async_chat,
+    async_resources,
+    chat,
+    resources,
 )
 
 PAIRS: list[tuple[type, type]] = [
     (Nemotron, AsyncNemotron),
-    (client.Chat, async_client.AsyncChat),
-    (client.ChatCompletions, async_client.AsyncChatCompletions),
-    (client.TextCompletions, async_client.AsyncTextCompletions),
-    (client.Models, async_client.AsyncModels),
-    (client.Server, async_client.AsyncServer),
+    (chat.Chat, async_chat.AsyncChat),
+    (chat.ChatCompletions, async_chat.AsyncChatCompletions),
+    (resources.TextCompletions, async_resources.AsyncTextCompletions),
+    (resources.Models, async_resources.AsyncModels),
+    (resources.Server, async_resources.AsyncServer),
+    (resources.Tokens, async_resources.AsyncTokens),
     (Stream, AsyncStream),
     (ChatStream, AsyncChatStream),
+    (ParseStream, AsyncParseStream),
+    (ToolStream, AsyncToolStream),
 ]
 TWINS = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__", "__next__": "__anext__"}
 
@@ -66,7 +75,7 @@ def test_they_have_the_same_attributes(sync: type, asynchronous: type) -> None:
 def test_clients_carry_the_same_resources() -> None:
     pair = Nemotron(base_url="http://localhost/v1"), AsyncNemotron(base_url="http://localhost/v1")
     sync, asynchronous = ({name for name in vars(each) if not name.startswith("_")} for each in pair)
-    assert sync == asynchronous == {"chat", "completions", "models", "server"}
+    assert sync == asynchronous == {"chat", "completions", "models", "server", "tokens"}
 
 
 @pytest.mark.parametrize(("sync", "asynchronous", "name"), METHODS)
@@ -84,7 +93,7 @@ def test_they_have_the_same_words(sync: type, asynchronous: type, name: str) -> 
 
 
 def test_create_shows_every_option() -> None:
-    for kind in (client.ChatCompletions, async_client.AsyncChatCompletions):
+    for kind in (chat.ChatCompletions, async_chat.AsyncChatCompletions):
         shown = inspect.signature(kind.create).parameters
         assert {"messages", "stream", "temperature", "tools", "timeout", "extra_body"} <= set(shown)
         assert "stream" not in inspect.signature(kind.stream).parameters

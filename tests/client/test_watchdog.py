@@ -299,6 +299,7 @@ async def test_a_stream_that_is_left_open_is_not_looked_after_for_ever(variant: 
         assert len(vars(watchdog.WATCHDOG)["_guards"]) == before
 
 
+@pytest.mark.usefixtures("plain_imports")
 def test_a_system_without_fork_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     monkeypatch.delitem(sys.modules, watchdog.__name__)

@@ -1,13 +1,15 @@
 """Each example runs, against a server that is named by NVIDIA_BASE_URL only."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nemotron_client.testing import MockServer, Scripted, cut, error, text
+from nemotron_client.testing import MockServer, Scripted, cut, error, text, tool_calls
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = [
@@ -16,6 +18,7 @@ COMMANDS = [
     ("async_stream.py", "B: Hello! How can I help you today?"),
     ("async_stream.py trio", "A: Once upon a time"),
     ("tool_call.py", "The answer is 18 degrees and sunny in Paris."),
+    ("extract.py", "done: Order(customer='Please', address='Please', deliver_by=datetime.date(2026, 1, 1)"),
     ("health.py", "window of mistralai/mistral-nemotron: 131072 tokens"),
 ]
 
@@ -44,6 +47,7 @@ def test_an_example_prints_what_it_got(
     [
         ("ask.py", error(400, "on fire"), "BadRequestError: 400 Bad Request from POST .*: on fire"),
         ("stream.py", cut(text("The first half"), after=2), "It broke off: The stream began"),
+        ("extract.py", text('{"customer": ', finish_reason="length"), r"cut short (.|\n)*The answer was: {"),
     ],
 )
 def test_an_example_tells_of_a_bad_day(
@@ -51,6 +55,38 @@ def test_an_example_tells_of_a_bad_day(
 ) -> None:
     server.reply(reply)
     assert re.search(left_with, str(run(monkeypatch, command)))
+
+
+AGENT = [
+    tool_calls(("get_weather", {"city": "Paris"}), ("find_hotel", {"city": "Paris"})),
+    tool_calls(("find_hotel", {"city": "Paris"})),
+    tool_calls(("book_hotel", {"hotel": "Hotel du Nord", "nights": 2})),
+    text("All is booked."),
+]
+
+
+@pytest.mark.parametrize("flags", ["", "--stream", "--async", "--async --stream"])
+def test_the_agent_tries_again_asks_and_goes_on(
+    flags: str, server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reply(*AGENT)
+    assert run(monkeypatch, "agent.py", "--yes", *flags.split()) == 0
+    told = [message["content"] for message in server.requests[-1].json["messages"] if message["role"] == "tool"]
+    assert told[1] == "The hotel directory is busy: try again."
+    assert told[3] == "Hotel du Nord is booked for 2 nights."
+    printed = capsys.readouterr()
+    assert "All is booked." in printed.out
+    assert "completed: 4 turns, 4 calls" in printed.err
+
+
+def test_the_agent_hears_of_a_no(
+    server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reply(*AGENT[2:])
+    monkeypatch.setattr("builtins.input", "n".format)
+    assert run(monkeypatch, "agent.py", "--stream") == 0
+    assert server.requests[-1].json["messages"][-1]["content"] == "The call was declined: The user doesn't want that."
+    assert "[paused after 1 turns]" in capsys.readouterr().out
 
 
 def test_the_health_check_of_a_server_that_is_loading_fails(
@@ -61,5 +97,45 @@ def test_the_health_check_of_a_server_that_is_loading_fails(
     assert "ready: False" in capsys.readouterr().out
 
 
+def test_a_document_of_three_windows_is_summed_up_part_by_part(
+    server: MockServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "document.txt"
+    document.write_text("The ferry leaves at nine. It is never late.\n\n" * 1024)  # of 12 tokens each
+    with MockServer(max_model_len=4096) as small:
+        monkeypatch.setenv("NVIDIA_BASE_URL", small.base_url)
+        small.always("It is about a ferry.")
+        assert run(monkeypatch, "summarise.py", str(document)) == 0
+    parts = [request.json["messages"][1]["content"] for request in small.requests if request.method == "POST"]
+    assert "".join(parts[:-1]) == document.read_text()
+    assert parts[-1] == "\n\n".join(["It is about a ferry."] * 4)
+    printed = capsys.readouterr()
+    assert printed.out == "It is about a ferry.\n"
+    assert "part 4 of 4: " in printed.err
+    assert server.requests == []
+
+
+def test_a_window_that_not_even_a_part_fits_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    document = tmp_path / "document.txt"
+    document.write_text("ferry" * 100)
+    with MockServer(max_model_len=400) as tiny:
+        monkeypatch.setenv("NVIDIA_BASE_URL", tiny.base_url)
+        assert str(run(monkeypatch, "summarise.py", str(document))).startswith("The window is too small for that: The ")
+        assert tiny.posts == 0
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {command.split()[0] for command, _ in COMMANDS}
+    tested = {command.split()[0] for command, _ in COMMANDS} | {"agent.py", "summarise.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_the_tests_of_the_application_that_is_tested_pass_and_leave_nothing_behind() -> None:
+    folder = EXAMPLES / "testing_your_app"
+    before = {path: path.stat().st_mtime for path in folder.rglob("*")}
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "nemotron_client_pytest", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
+        [*command, "-W", "error"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "5 passed" in done.stdout, done.stdout
+    assert {path: path.stat().st_mtime for path in folder.rglob("*")} == before

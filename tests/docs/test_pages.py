@@ -183,3 +183,8 @@ def is_error(name: str) -> bool:
 def test_each_public_name_is_in_the_reference_or_among_the_errors(name: str) -> None:
     page = "how-to/errors.md" if is_error(name) else "reference/README.md"
     assert re.search(rf"\b{name}\b", (ROOT / "docs" / page).read_text())
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_each_public_name_of_the_testing_kit_is_in_the_reference(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs/reference/README.md").read_text()

@@ -1,18 +1,19 @@
 """Drive flows by hand: replies are written down, so are the times, and nothing is sent; and what goes into them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import dumps, loads
 from random import Random
 from typing import Generic, TypeVar
 
 from nemotron_client._engine import refusals
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response
-from nemotron_client._engine.flows import Client, Shared
+from nemotron_client._engine.sending import Client, Shared
 from nemotron_client._engine.wire import Call, chat_call
 from nemotron_client.config import UNCHANGED, Config, Secret, resolve
 from nemotron_client.errors import APIStatusError
 from nemotron_client.events import HookEvent
+from nemotron_client.messages import ChatCompletion
 from nemotron_client.timeouts import Timeout
 
 T = TypeVar("T")
@@ -121,6 +122,12 @@ def chat(
     return chat_call(settings or config(), messages, options or {}, stream=stream)  # type: ignore[arg-type] # on purpose
 
 
+def asked(headers: Mapping[str, str], *, offered: Iterable[str] = (), names: Mapping[str, str] | None = None) -> Call:
+    """Return a call as a stream's reader sees it."""
+    call = chat_call(config(), "Hi", {}, stream=True)
+    return replace(call, headers=headers, offered=frozenset(offered), names=names or {})
+
+
 def sent(options: Mapping[str, object] | None = None, messages: object = "Hi") -> object:
     """Return the body of such a call, parsed and without the model's name."""
     body = chat(options, messages).body
@@ -142,3 +149,14 @@ def refuse(
 ) -> APIStatusError:
     """Make the error for this answer to ``REQUEST``."""
     return refusals.status_failure(REQUEST, reply(status, body, headers), hosted=hosted)
+
+
+def calling(*calls: tuple[str, str], finish_reason: str = "tool_calls", **fields: object) -> ChatCompletion:
+    """Make an answer that calls functions, each a name and its arguments as text."""
+    made = [
+        {"id": f"call-{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for index, (name, arguments) in enumerate(calls)
+    ]
+    message = {"role": "assistant", "content": None, "tool_calls": made}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return ChatCompletion.model_validate({**answer(), "choices": [choice], **fields})

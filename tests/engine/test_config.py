@@ -102,7 +102,7 @@ def test_no_repr_and_no_error_shows_a_key(key: str) -> None:
         lambda: resolve({}, base_url=f"https://example.com:port/v1?key={key}"),
         lambda: resolve({}, api_key=key, headers={"bad name": key}),
         lambda: resolve({}, api_key=key, timeout=-1),
-        lambda: config.changed(None, UNCHANGED, -1, None),
+        lambda: config.changed(None, UNCHANGED, -1, None, None),
     ]
     shown = [repr(config), str(config), repr(config.api_key), repr([config.api_key]), repr(config.headers)]
     for mistake in mistakes:
@@ -233,15 +233,15 @@ def config() -> Config:
 
 
 def test_options_that_are_not_given_stay(config: Config) -> None:
-    assert config.changed(None, UNCHANGED, None, None) == config
+    assert config.changed(None, UNCHANGED, None, None, None) == config
 
 
 def test_options_that_are_given_change(config: Config) -> None:
-    changed = config.changed("other", None, 0, None)
+    changed = config.changed("other", None, 0, None, None)
     assert (changed.model, changed.timeout) == ("other", Timeout.of(None))
     assert changed.retry == RetryPolicy(max_retries=0, rate_limit_wait=0)
-    assert config.changed(None, 5, None, RetryPolicy(max_retries=1)).retry == RetryPolicy(max_retries=1)
-    assert config.changed(None, 5, None, None).timeout == Timeout(idle=5, total=5)
+    assert config.changed(None, 5, None, RetryPolicy(max_retries=1), None).retry == RetryPolicy(max_retries=1)
+    assert config.changed(None, 5, None, None, None).timeout == Timeout(idle=5, total=5)
     assert changed.api_key == config.api_key
 
 

@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -63,10 +64,29 @@ def test_every_status_has_its_class(status: int, kind: type[APIStatusError]) -> 
     assert errors.status_error(status) is kind
 
 
+PLACE: dict[str, Any] = {"parameter": "n"}
+FIELDS: dict[type[NemotronError], dict[str, Any]] = {
+    errors.InvalidRequestError: PLACE,
+    errors.InvalidConversationError: PLACE,
+    errors.ToolDefinitionError: PLACE,
+    errors.ToolArgumentsError: {"tool_name": "f", "arguments": "{"},
+    errors.ResponseFormatError: {
+        "completion": ChatCompletion(id="c"),
+        "errors": ("a: is missing",),
+        "discarded": (ChatCompletion(id="b"),),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_an_error_keeps_what_it_was_made_with(kind: type[NemotronError]) -> None:
+    assert vars(kind("what", **FIELDS[kind])) == FIELDS[kind]
+
+
 def made(kind: type[NemotronError]) -> NemotronError:
     """Make an error with every attribute set to something of its own."""
     if not issubclass(kind, APIError):
-        error = kind("what", parameter="n") if issubclass(kind, errors.InvalidRequestError) else kind("what")
+        error = kind("what", **FIELDS.get(kind, {}))
     else:
         attempts = [Attempt(1, 500, "InternalServerError (500)", 0.5), Attempt(2, None, "reset", 0.1, 0.7)]
         error = kind("what", body={"a": [1]}, request_id="r", attempts=attempts, hint="do this")
@@ -76,6 +96,7 @@ def made(kind: type[NemotronError]) -> NemotronError:
         ResponseInfo(200, "r", {"a": "b"})
     )
     own = {"limit": 5, "prompt_tokens": 6, "completion_tokens": 7, "may_pass": True, "partial": partial}
+    own |= {"excess": 8, "heaviest": ((3, 9), (0, 1)), "template": "v7"}
     own |= {"status_code": 418, "code": "c", "type": "t", "retry_after": 1.5, "should_retry": False}
     for name, value in own.items():
         if hasattr(kind, name):

@@ -5,9 +5,11 @@ from typing import get_args
 
 import pytest
 
-from nemotron_client.events import HookEvent, StreamEvent, TextDelta
+from nemotron_client.events import HookEvent, ParsedDelta, ParsedDone, StreamEvent, TextDelta
+from nemotron_client.runs import RunFinished, ToolFinished, ToolStarted, TurnFinished
 
-CLASSES = [*get_args(StreamEvent), *get_args(HookEvent)]
+RUN = [ToolStarted, ToolFinished, TurnFinished, RunFinished]
+CLASSES = [*get_args(StreamEvent), *get_args(HookEvent), ParsedDelta, ParsedDone, *RUN]
 
 
 def test_every_event_has_a_type_of_its_own() -> None:
@@ -26,6 +28,15 @@ def test_every_event_has_a_type_of_its_own() -> None:
         "poll.scheduled",
         "rate_limited",
         "deprecation.noticed",
+        "conversation.repaired",
+        "conversation.fitted",
+        "budget.warned",
+        "parsed.delta",
+        "parsed.done",
+        "tool.started",
+        "tool.finished",
+        "turn.finished",
+        "run.finished",
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from nemotron_client import RetryPolicy, Timeout
 from nemotron_client._engine import flows, wire
 from nemotron_client._engine.exchange import Problem, Reply
-from nemotron_client._engine.flows import Client
+from nemotron_client._engine.sending import Client
 from nemotron_client.config import MODEL, Config
 from nemotron_client.errors import (
     APIConnectionError,

@@ -2,16 +2,28 @@
 
 import inspect
 import pydoc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf, nan
 
 import pytest
 
-from nemotron_client import RetryPolicy, Timeout
-from nemotron_client.async_client import AsyncChatCompletions, AsyncTextCompletions
-from nemotron_client.client import ChatCompletions, TextCompletions
+from nemotron_client import RetryPolicy, Timeout, TokenBudget
+from nemotron_client.async_chat import AsyncChatCompletions
+from nemotron_client.async_resources import AsyncTextCompletions
+from nemotron_client.chat import ChatCompletions
 from nemotron_client.errors import InvalidRequestError
-from nemotron_client.options import CallOptions, ChatOptions, ChatParameters, TextBody, TextOptions, call_options, check
+from nemotron_client.options import (
+    CallOptions,
+    ChatOptions,
+    ChatParameters,
+    FormOptions,
+    LoopOptions,
+    TextBody,
+    TextOptions,
+    check,
+    picked,
+)
+from nemotron_client.resources import TextCompletions
 
 # OpenAI's chat parameters (its API reference), with what they accept.
 OPENAI: Mapping[str, object] = {
@@ -97,6 +109,8 @@ CALL: Mapping[str, object] = {
     "retry": RetryPolicy(),
     "extra_headers": {"a": "b"},
     "extra_body": {"a": object()},
+    "repair": "strict",
+    "budget": TokenBudget(reserve=2),
 }
 
 
@@ -108,14 +122,14 @@ def test_what_is_accepted_comes_back_as_it_was_given() -> None:
     given = {**OPENAI, **VLLM}
     assert check({**given, **CALL}, ChatParameters) == given
     assert check({**TEXT, **CALL}, TextBody) == TEXT
-    assert call_options({**given, **CALL}) == CALL
+    assert picked({**given, **CALL}, CallOptions) == CALL
 
 
 def test_none_is_not_set_and_for_the_time_limit_no_limit() -> None:
     nothing = dict.fromkeys(inspect.get_annotations(ChatOptions))
     assert check(nothing, ChatParameters) == {}
-    assert call_options(nothing) == dict.fromkeys(CALL)
-    assert call_options({"seed": 1}) == {}
+    assert picked(nothing, CallOptions) == dict.fromkeys(CALL)
+    assert picked({"seed": 1}, CallOptions) == {}
 
 
 IMPOSSIBLE: Mapping[str, list[object]] = {
@@ -162,7 +176,7 @@ IMPOSSIBLE: Mapping[str, list[object]] = {
 )
 def test_an_impossible_value_is_refused_by_name_with_what_is_possible(name: str, value: object) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        call_options({name: value}) if name in CALL else check({name: value}, ChatParameters)
+        picked({name: value}, CallOptions) if name in CALL else check({name: value}, ChatParameters)
     assert caught.value.parameter == name
     text = str(caught.value)
     assert text.startswith(f"{name}={'...' if name == 'extra_headers' else repr(value)} is not possible: give ")
@@ -177,12 +191,23 @@ def test_a_long_value_is_not_shown_whole() -> None:
         check({"user": ["x" * 96]}, ChatParameters)
 
 
-@pytest.mark.parametrize("parameters", [ChatParameters, TextBody, CallOptions], ids=lambda p: p.__name__)
-def test_every_parameter_says_what_it_accepts(parameters: type[ChatParameters | TextBody | CallOptions]) -> None:
+TAKERS: Mapping[str, tuple[Iterable[str], Callable[[dict[str, object]], Mapping[str, object]]]] = {
+    "chat": (ChatParameters.__annotations__, lambda given: check(given, ChatParameters)),
+    "text": (TextBody.__annotations__, lambda given: check(given, TextBody)),
+    "call": (CallOptions.__annotations__, lambda given: picked(given, CallOptions)),
+    "form": (FormOptions.__annotations__, lambda given: picked(given, FormOptions)),
+    "loop": (["max_turns", "show_errors"], lambda given: picked(given, LoopOptions)),
+}
+
+
+@pytest.mark.parametrize(("names", "take"), TAKERS.values(), ids=TAKERS)
+def test_every_parameter_says_what_it_accepts(
+    names: Iterable[str], take: Callable[[dict[str, object]], Mapping[str, object]]
+) -> None:
     descriptions: dict[str, str] = {}
-    for name in parameters.__annotations__:
-        with pytest.raises(InvalidRequestError) as caught:  # object() is impossible everywhere
-            (call_options if parameters is CallOptions else lambda body: check(body, parameters))({name: object()})  # type: ignore[arg-type] # mypy joins the classes
+    for name in names:
+        with pytest.raises(InvalidRequestError) as caught:
+            take({name: object()})  # which is impossible everywhere
         descriptions[name] = str(caught.value).partition(": give ")[2]
     assert [name for name, text in descriptions.items() if len(text) < 8] == []
     assert [name for name, text in descriptions.items() if "include_usage" in text and name != "stream_options"] == []

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from nemotron_client._engine.exchange import Problem
 from nemotron_client._engine.reader import StreamReader, chat_chunks, chat_events, text_chunks
 from nemotron_client._engine.sse import MAX_EVENT_BYTES
+from nemotron_client._engine.wire import Call
 from nemotron_client.config import Secret
 from nemotron_client.errors import (
     APIError,
     APITimeoutError,
     Attempt,
     InvalidResponseError,
+    NemotronError,
     StreamInterruptedError,
     StreamTimeoutError,
 )
@@ -31,7 +33,7 @@ from nemotron_client.events import (
 )
 from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
 from tests.captures import load, names
-from tests.engine.driving import DONE, KEY, answer, chunk, event, failure
+from tests.engine.driving import DONE, KEY, answer, asked, chunk, event, failure
 
 Reader: TypeAlias = StreamReader[ChatCompletionChunk] | StreamReader[StreamEvent] | StreamReader[Completion, Completion]
 SECRETS = {"authorization": Secret(f"Bearer {KEY}"), "accept": "*/*"}
@@ -45,14 +47,14 @@ class Read:
     """What came of a stream."""
 
     items: Sequence[object]
-    error: APIError | None
+    error: NemotronError | None
     answer: ChatCompletion | Completion
     reader: Reader
 
 
-def read(*pieces: bytes, of: Callable[[dict[str, str]], Reader] = chat_events) -> Read:
+def read(*pieces: bytes, of: Callable[[Call], Reader] = chat_events) -> Read:
     """Feed the pieces as a client does: no more once the reader has ended, and the end of the body otherwise."""
-    reader = of(SECRETS)
+    reader = of(asked(SECRETS))
     reader.begin(INFO)
     items: list[object] = []
     for piece in pieces:
@@ -136,11 +138,18 @@ def test_a_recorded_stream_as_events_adds_up_to_its_answer(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "of"), [*((n, chat_events) for n in CHAT_STREAMS), *((n, text_chunks) for n in TEXT_STREAMS)]
 )
-def test_a_recorded_stream_cut_evenly_gives_the_same(
-    name: str, size: int, of: Callable[[dict[str, str]], Reader]
-) -> None:
+def test_a_recorded_stream_cut_evenly_gives_the_same(name: str, size: int, of: Callable[[Call], Reader]) -> None:
     body = load(name).body[:20_000]
     same(read(*cut(body, size), of=of), read(body, of=of))
+
+
+@pytest.mark.parametrize(
+    ("name", "of"), [*((n, chat_chunks) for n in CHAT_STREAMS), *((n, text_chunks) for n in TEXT_STREAMS)]
+)
+def test_a_recorded_stream_of_one_event_a_read_gives_the_same(name: str, of: Callable[[Call], Reader]) -> None:
+    body = load(name).body
+    pieces = [each + b"\n\n" for each in body.removesuffix(b"\n\n").split(b"\n\n")]
+    same(read(*pieces, of=of), read(body, of=of))
 
 
 def same(one: Read, other: Read) -> None:
@@ -243,6 +252,17 @@ TOO_MUCH = b"x" * (MAX_EVENT_BYTES + 1)
             event({"object": "error", "message": "on fire", "code": 503}), "(code 503): on fire.", id="a-flat-error"
         ),
         pytest.param(
+            event(chunk({"content": "?"}, error={"message": "on fire"})), "stream: on fire.", id="an-error-beside-text"
+        ),
+        pytest.param(
+            event(chunk({"content": "?"}) | {"object": "error", "message": "on fire"}),
+            "stream: on fire.",
+            id="a-flat-error-beside-text",
+        ),
+        pytest.param(
+            event(b'{"\\u0065rror": "on fire", "choices": [{}]}'), "stream: on fire.", id="an-error-in-escapes"
+        ),
+        pytest.param(
             event({"message": "on fire", "type": "Bad Request", "code": 400}),
             "(code 400): on fire.",
             id="a-bare-message",
@@ -283,7 +303,7 @@ TOO_MUCH = b"x" * (MAX_EVENT_BYTES + 1)
 @pytest.mark.parametrize("of", [chat_events, chat_chunks])
 @pytest.mark.parametrize("apart", [True, False], ids=["in-pieces", "at-once"])
 def test_whatever_breaks_a_stream_is_an_error_that_keeps_what_had_come(
-    rest: bytes, words: str, of: Callable[[dict[str, str]], Reader], *, apart: bool
+    rest: bytes, words: str, of: Callable[[Call], Reader], *, apart: bool
 ) -> None:
     broken = read(*([HELLO, rest] if apart else [HELLO + rest]), of=of)
     error = broken.error
@@ -317,7 +337,7 @@ def test_an_event_over_the_limit_after_the_end_of_the_answer_changes_nothing() -
 )
 @pytest.mark.parametrize("size", [1, 1000])
 def test_a_body_that_is_no_stream_at_all_is_shown(
-    body: bytes, words: str, of: Callable[[dict[str, str]], Reader], size: int
+    body: bytes, words: str, of: Callable[[Call], Reader], size: int
 ) -> None:
     got = read(*cut(body, size), of=of)
     assert type(got.error) is InvalidResponseError
@@ -343,7 +363,7 @@ def test_an_error_in_json_instead_of_a_stream_is_the_servers_error(body: bytes) 
 
 
 @pytest.mark.parametrize("of", [chat_events, chat_chunks, text_chunks])
-def test_an_empty_body_is_an_answer_that_is_not_whole(of: Callable[[dict[str, str]], Reader]) -> None:
+def test_an_empty_body_is_an_answer_that_is_not_whole(of: Callable[[Call], Reader]) -> None:
     got = read(b"", of=of)
     assert type(got.error) is StreamInterruptedError
     assert got.items == []
@@ -393,7 +413,7 @@ def test_a_whole_answer_in_json_without_a_finish_reason_is_not_whole() -> None:
 def test_a_failure_in_the_middle_keeps_what_had_come(
     problem: Problem, kind: type[StreamInterruptedError], words: str
 ) -> None:
-    reader = chat_events(SECRETS)
+    reader = chat_events(asked(SECRETS))
     reader.begin(INFO)
     reader.feed(HELLO)
     assert reader.feed(failure(problem, "reset by peer")) == []
@@ -410,14 +430,14 @@ def test_a_failure_in_the_middle_keeps_what_had_come(
 
 @pytest.mark.parametrize("problem", ["read", "timeout"])
 def test_a_failure_after_the_finish_reason_takes_nothing_from_the_answer(problem: Problem) -> None:
-    reader = chat_events(SECRETS)
+    reader = chat_events(asked(SECRETS))
     reader.feed(HELLO + STOP)
     assert isinstance(reader.feed(failure(problem))[-1], Finished)
     assert (reader.ended, reader.error) == (True, None)
 
 
 def test_a_body_that_is_no_stream_is_not_collected_without_end() -> None:
-    reader = chat_events(SECRETS)
+    reader = chat_events(asked(SECRETS))
     piece = b"<" + b"a" * (1024 * 1024)
     fed = 0
     while not reader.ended:
@@ -428,7 +448,7 @@ def test_a_body_that_is_no_stream_is_not_collected_without_end() -> None:
 
 
 def test_only_content_counts_as_progress() -> None:
-    reader = chat_events(SECRETS)
+    reader = chat_events(asked(SECRETS))
     progress: list[int] = []
     for piece in (
         b": keep-alive\n\n",
@@ -457,12 +477,12 @@ def test_only_content_counts_as_progress() -> None:
 )
 def test_no_error_shows_a_key_that_the_server_repeats(body: bytes) -> None:
     error = read(body).error
-    assert error is not None
+    assert isinstance(error, APIError)
     assert KEY not in f"{error!s}{error!r}{error.__dict__!r}"
     assert "***" in str(error.body)
 
 
 def test_a_ping_is_neither_a_chunk_nor_content() -> None:
-    reader = chat_chunks(SECRETS)
+    reader = chat_chunks(asked(SECRETS))
     assert reader.feed(b'event: ping\ndata: {"time": 1}\n\n') == []
     assert (reader.progress, reader.ended) == (0, False)

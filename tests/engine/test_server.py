@@ -6,7 +6,7 @@ import pytest
 
 from nemotron_client._engine import server
 from nemotron_client._engine.exchange import Flow, Reply
-from nemotron_client._engine.flows import Client
+from nemotron_client._engine.sending import Client
 from nemotron_client.errors import (
     APIConnectionError,
     APIError,

@@ -247,6 +247,23 @@ def test_pieces_as_servers_send_them_give_the_same_events(pieces: list[bytes]) -
     assert plainly(decode(*pieces)) == reference(b"".join(pieces))
 
 
+def test_a_piece_that_is_one_whole_event_need_not_be_taken_apart() -> None:
+    decoder = SSEDecoder(max_event_bytes=20)
+    assert decoder.only_data(b"data: a\n\n") is None  # a byte order mark may come before it
+    decoder.feed(b"data: a\n\n")
+    assert decoder.only_data(b"data: b\n\n") == b"b"
+    assert decoder.only_data(b"data: longer than the limit\n\n") is None
+
+
+@given(st.lists(st.sampled_from([*WHOLE, *PARTS]), max_size=8), st.sampled_from([*WHOLE, *PARTS]))
+def test_what_is_not_taken_apart_is_the_same_event(before: list[bytes], piece: bytes) -> None:
+    decoder = SSEDecoder()
+    for each in before:
+        decoder.feed(each)
+    data = decoder.only_data(piece)
+    assert data is None or [(e.data, e.event) for e in decoder.feed(piece)] == [(data, "message")]
+
+
 @pytest.mark.parametrize("start", [b"data: ", b": "], ids=["event", "comment"])
 def test_a_large_event_in_small_pieces_takes_linear_work(start: bytes) -> None:
     decoder, piece, count, work = SSEDecoder(), b"x" * 1024, 8 * 1024, 0

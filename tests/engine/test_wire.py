@@ -246,7 +246,7 @@ def test_a_value_that_json_cannot_hold_is_named_with_its_place(value: object, pl
 )
 def test_a_message_that_json_cannot_hold_is_named_with_its_place(message: object, place: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        chat(messages=[USER, message])
+        chat({"repair": "off"}, [USER, message])
     assert caught.value.parameter == place
 
 
@@ -286,7 +286,8 @@ OBJECTS = st.dictionaries(
 
 @given(OBJECTS, OBJECTS)
 def test_any_json_comes_out_as_it_went_in(extra: dict[str, object], tool: dict[str, object]) -> None:
-    assert sent({"extra_body": extra, "tools": [tool]}) == {"messages": [USER], "tools": [tool], **extra}
+    given = {"extra_body": extra, "tools": [tool], "repair": "off"}
+    assert sent(given) == {"messages": [USER], "tools": [tool], **extra}
 
 
 def test_impossible_limits_are_told_before_anything_is_sent() -> None:

@@ -14,13 +14,16 @@ from nemotron_client import (
     AsyncNemotron,
     AsyncStream,
     Attempt,
+    BudgetReport,
     ChatCompletion,
     ChatCompletionChunk,
     ChatStream,
     Completion,
     ContextLengthExceededError,
     ContextOverflowError,
+    Fitted,
     InvalidRequestError,
+    Message,
     Model,
     ModelList,
     Nemotron,
@@ -34,6 +37,10 @@ from nemotron_client import (
     StreamInterruptedError,
     StreamTimeoutError,
     TextDelta,
+    TokenBudget,
+    TokenBudgetExceededError,
+    TokenCount,
+    TokenCounter,
     ToolCall,
     ToolCallDone,
     Usage,
@@ -226,6 +233,32 @@ def errors_have_typed_attributes(client: Nemotron) -> None:
         assert_type(error.parameter, str | None)
     except NemotronError as error:
         raise SystemExit(str(error)) from error
+
+
+def budgets_are_typed(client: Nemotron, messages: list[Message]) -> None:
+    client.with_options(budget=TokenBudget(limit=32_768, on_overflow="fit", reserve=1000))
+    done = client.chat.completions.create(messages=messages, budget=TokenBudget(on_overflow="warn"))
+    assert_type(done.response.dropped, tuple[Message, ...])
+    assert_type(client.tokens.count(messages="Hi"), TokenCount)
+    assert_type(client.tokens.check(messages=messages, tools=[len, {"type": "function"}], max_tokens=9), BudgetReport)
+    fitted = client.tokens.fit(messages, max_tokens=9)
+    assert_type(fitted, Fitted)
+    assert_type(fitted.messages, list[Message])
+    assert_type(client.tokens.count_on_server(messages="Hi"), int)
+    assert_type(TokenCounter("v11").count(messages).messages, tuple[int, ...])
+
+
+async def the_asynchronous_client_counts_without_await_and_asks_with_it(client: AsyncNemotron) -> None:
+    assert_type(client.tokens.count(messages="Hi"), TokenCount)
+    assert_type(client.tokens.check(messages="Hi"), BudgetReport)
+    assert_type(client.tokens.fit("Hi"), Fitted)
+    assert_type(await client.tokens.count_on_server(messages="Hi"), int)
+
+
+def what_is_too_much_is_in_the_error(error: ContextOverflowError) -> None:
+    if isinstance(error, TokenBudgetExceededError):
+        assert_type(error.excess, int)
+        assert_type(error.heaviest, tuple[tuple[int, int], ...])
 
 
 def what_had_arrived_is_in_the_error(error: StreamInterruptedError) -> str:

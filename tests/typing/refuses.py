@@ -18,13 +18,18 @@ from nemotron_client import (
     HookEvent,
     Message,
     Nemotron,
+    ParsedCompletion,
+    ParseEvent,
     RetryPolicy,
     StreamEvent,
     StreamInterruptedError,
     TextDelta,
     Timeout,
+    TokenBudget,
+    TokenCounter,
     UserMessage,
 )
+from nemotron_client.tools import BoundCall, Tool, ToolContext, tool
 
 
 def options_that_do_not_exist(client: Nemotron) -> None:
@@ -35,6 +40,11 @@ def options_that_do_not_exist(client: Nemotron) -> None:
     client.chat.completions.stream(messages="Hi", stream=True)  # E: stream
     client.completions.create(prompt="Once", tools=[{"type": "function"}])  # E: create
     client.with_options(temperature=0.2)  # E: temperature
+    client.with_options(budget=32_768)  # E: budget
+    client.chat.completions.stream(messages="Hi", budget=32_768)  # E: budget
+    client.tokens.fit("Hi", reserve=9)  # E: reserve
+    TokenBudget(on_overflow="cut")  # E: on_overflow
+    TokenCounter("v3")  # E: v3
     Nemotron(apikey="made-up")  # E: apikey
     Timeout(read=5)  # E: read
     RetryPolicy(retries=5)  # E: retries
@@ -151,3 +161,72 @@ def events_do_not_change(event: TextDelta, limits: Timeout, policy: RetryPolicy)
     event.delta = "other"  # E: delta
     limits.total = 5  # E: total
     policy.max_retries = 5  # E: max_retries
+
+
+@tool
+def get_weather(city: str, days: int = 3) -> str:
+    return f"{city}: {days}"
+
+
+class Agent:
+    @tool
+    def method(self, query: str) -> list[str]:
+        return [query]
+
+
+def a_tool_is_called_otherwise_than_its_function(agent: Agent) -> None:
+    get_weather(5)  # E: str
+    get_weather("Paris", hours=1)  # E: hours
+    get_weather()  # E: city
+    get_weather("Paris").append("x")  # E: append
+    agent.method(5)  # E: str
+    agent.method("x").upper()  # E: upper
+
+
+def tools_that_are_none(schema: dict[str, object]) -> None:
+    tool(5)  # E: tool
+    tool(get_weather, "name")  # E: tool
+    tool(timeout="5")  # E: tool
+    tool(needs_approval="yes")  # E: tool
+    Tool.from_function("get_weather")  # E: from_function
+    Tool.from_schema("x", schema)  # E: function
+    Tool.from_schema("x", ["a"], lambda arguments: arguments)  # E: list
+    Tool.from_schema("x", schema, get_weather.upper)  # E: upper
+
+
+def what_is_known_of_a_call_does_not_change(bound: BoundCall, context: ToolContext[int]) -> None:
+    bound.arguments["city"] = "Rome"  # E: Mapping
+    context.value = 5  # E: value
+    _ = context.value.upper()  # E: upper
+
+
+def forms_that_are_none(client: Nemotron) -> None:
+    client.chat.completions.parse(messages="Hi", response_format=3)  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format="json")  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format=Timeout())  # E: parse
+    client.chat.completions.parse(messages="Hi")  # E: parse
+    client.chat.completions.stream_parse(messages="Hi", response_format=3)  # E: stream_parse
+
+
+def options_that_typed_answers_do_not_take(client: Nemotron) -> None:
+    client.chat.completions.parse(messages="Hi", response_format=int, tools=[])  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format=int, n=2)  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format=int, stream=True)  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format=int, method="yaml")  # E: parse
+    client.chat.completions.parse(messages="Hi", response_format=int, reasks="2")  # E: parse
+    client.chat.completions.create(messages="Hi", method="prompt")  # E: create
+
+
+def a_value_is_of_its_type(done: ParsedCompletion[int], event: ParseEvent[int]) -> None:
+    _ = done.parsed.upper()  # E: upper
+    done.parsed = 4  # E: parsed
+    if event.type == "parsed.delta":
+        _ = event.value + 1  # E: +
+    if event.type == "parsed.done":
+        _ = event.value.upper()  # E: upper
+
+
+async def a_typed_answer_is_awaited(client: AsyncNemotron) -> None:
+    _ = client.chat.completions.parse(messages="Hi", response_format=int).parsed  # E: parsed
+    with client.chat.completions.stream_parse(messages="Hi", response_format=int):  # E: __enter__
+        pass

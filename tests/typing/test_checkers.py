@@ -28,7 +28,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for mode in MODES:
         (folder / mode).mkdir()
-        for name in ("accepts.py", "accepts_arguments.py", "refuses.py"):
+        for name in ("accepts.py", "accepts_arguments.py", "accepts_parse.py", "accepts_tools.py", "refuses.py"):
             shutil.copy(HERE / name, folder / mode)
     return folder
 

@@ -1,0 +1,121 @@
+"""What a server of one's own is asked for, once, before a call needs it: its model's name and the windows."""
+
+from __future__ import annotations
+
+from math import inf
+
+from pydantic import BaseModel
+
+from nemotron_client.config import MODEL
+from nemotron_client.errors import APIError, ConfigurationError, NotFoundError
+from nemotron_client.messages import Model, ModelList, ResponseInfo
+from nemotron_client.retry import RetryPolicy
+from nemotron_client.timeouts import Timeout
+
+from . import admission, wire
+from .exchange import Flow, Response
+from .sending import Client, send
+
+# No server has a smaller window; a call that surely takes less needn't know it.
+_SMALLEST_WINDOW = 2048
+# A call can do without the window, so the question for it may neither fail it nor keep it long: in seconds.
+_LONGEST_QUESTION, _UNTIL_THE_NEXT = 5.0, 60.0
+_ONCE = RetryPolicy(max_retries=0, rate_limit_wait=0)
+
+
+def knows_enough(client: Client, call: wire.Call, *, now: float) -> bool:
+    """Tell whether a call can be sent, or refused, with what is known of the server."""
+    shared = client.shared
+    if call.model is None:
+        return shared.served is not None
+    if client.config.hosted or shared.windows is not None or now < shared.windows_due:
+        return True
+    if call.fields is None or call.budget.limit is not None:
+        return True
+    return admission.proven(call.fields, call.budget, _SMALLEST_WINDOW)
+
+
+def learn(client: Client, call: wire.Call, *, now: float) -> Flow[float]:
+    """Ask the server which models it offers, if the call needs to know and nobody has asked.
+
+    Args:
+        client: Who asks.
+        call: For what.
+        now: The time, in seconds of the driver's clock.
+
+    Returns:
+        The time after it.
+
+    Raises:
+        ConfigurationError: The call names no model, and the server offers several or none.
+        APIError: The call names no model, and the server refused or didn't answer.
+    """
+    if knows_enough(client, call, now=now):
+        return now
+    try:
+        offered, now = yield from _offered(client, call, now)
+    except APIError as error:
+        now += error.took
+        if call.model is not None:
+            client.shared.windows_due = now + _UNTIL_THE_NEXT
+            return now
+        if not isinstance(error, NotFoundError):
+            raise
+        # A server without that route mostly takes any name.
+        client.shared.windows, client.shared.served = {}, Model(id=MODEL)
+        return now
+    note(client, offered)
+    if call.model is None and client.shared.served is None:
+        names = ", ".join(model.id for model in offered) or "none at all"
+        msg = f"{client.config.base_url} offers several models or none ({names}): pass model=... to say which."
+        raise ConfigurationError(msg)
+    return now
+
+
+def note(client: Client, offered: ModelList) -> None:
+    """Keep what a list of models tells: the windows, and the model that is meant where nobody names one."""
+    told = {model.id: model.max_model_len or 0 for model in offered}
+    windows = {model.id: told[model.id] or told.get(_parent(model) or "", 0) for model in offered}
+    client.shared.windows = {name: window for name, window in windows.items() if window > 0}
+    client.shared.served = client.shared.served or _only_one(offered)
+
+
+def _only_one(offered: ModelList) -> Model | None:
+    own = [model for model in offered if _parent(model) is None]
+    named = [model for model in offered if model.id == MODEL]
+    return named[0] if named else own[0] if len(own) == 1 else None
+
+
+def _parent(model: Model) -> str | None:
+    """Return what an adapter stands on, whose window it has (vLLM)."""
+    parent: object = getattr(model, "parent", None)  # vLLM's; adapters have one
+    return None if parent is None else str(parent)
+
+
+def _offered(client: Client, call: wire.Call, now: float) -> Flow[tuple[ModelList, float]]:
+    timeout, retry = call.timeout, call.retry
+    if call.model is not None:
+        total = inf if timeout.total is None else timeout.total / 2
+        timeout, retry = Timeout.of(min(total, _LONGEST_QUESTION), timeout), _ONCE
+    question = wire.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
+
+    def read(response: Response, _: ResponseInfo) -> tuple[ModelList, float]:
+        return read_models(response), response.now
+
+    return (yield from send(client, question, read, now=now))
+
+
+class _Models(BaseModel, defer_build=True):
+    data: list[Model]
+
+
+def read_models(response: Response) -> ModelList:
+    """Read a list of models.
+
+    Raises:
+        InvalidResponseError: It is something else.
+    """
+    try:
+        return ModelList(wire.parse(_Models, response.body).data)
+    except ValueError as error:
+        raise wire.not_expected(response.body, f"a list of models: {error}") from None

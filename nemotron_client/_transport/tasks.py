@@ -1,0 +1,159 @@
+"""Run tools for the asynchronous client, on asyncio or trio; the twin of ``threads.py``."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from inspect import isawaitable
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import anyio
+from anyio import get_cancelled_exc_class
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
+
+from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, result_of, timed_out
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine, Sequence
+    from types import TracebackType
+
+    from nemotron_client.loop import Job
+    from nemotron_client.runs import ToolResult
+
+
+class ToolTasks:
+    """The tools of one run; open it with ``async with``, whose end cancels those that still run and waits for them.
+
+    Each is a task of the event loop's own. A task group would have to stay open while the caller handles events, and
+    could be closed by no other task than its own; but a generator of the caller's, that is left, is closed by any.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to run."""
+        self._waiting: deque[Job] = deque()
+        self._running: dict[Job, tuple[anyio.CancelScope, object]] = {}  # with the tasks, which asyncio might lose
+        self._over: deque[tuple[Job, Outcome]] = deque()
+        self._changed = anyio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Give what runs the tools."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Cancel what can be cancelled and wait for it, and leave the rest to itself."""
+        self._waiting.clear()
+        for scope, _ in self._running.values():
+            scope.cancel()
+        with anyio.CancelScope(shield=True):
+            while self._running:
+                await self._change()
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Begin to run."""
+        self._waiting.extend(jobs)
+        self._fill()
+
+    async def next(self) -> tuple[Job, ToolResult]:
+        """Wait for the next job that is over, or has run too long.
+
+        Raises:
+            BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
+        """
+        while not self._over:
+            await self._change()
+        job, over = self._over.popleft()
+        return job, result_of(job, over)
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < MOST_AT_ONCE:
+            job, scope = self._waiting.popleft(), anyio.CancelScope()
+            self._running[job] = scope, None
+            task = _spawn(partial(self._run, job, scope))
+            self._running |= {job: (scope, task)} if job in self._running else {}  # an eager task is over already
+
+    async def _change(self) -> None:
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+    async def _run(self, job: Job, scope: anyio.CancelScope) -> None:
+        began = monotonic()
+        over: Outcome | None = None
+        with scope:
+            await checkpoint_if_cancelled()  # before it has begun
+            with anyio.move_on_after(job.tool.timeout):
+                over = await _outcome(job)
+            self._over.append((job, over or timed_out(job, monotonic() - began)))
+        del self._running[job]
+        self._fill()
+        self._changed.set()
+
+
+def _asyncio_loop() -> AbstractEventLoop | None:
+    """Return the event loop that runs; None if it is trio's."""
+    from asyncio import AbstractEventLoop
+
+    loop = current_token().native_token
+    return loop if isinstance(loop, AbstractEventLoop) else None
+
+
+def _spawn(run: Callable[[], Coroutine[object, object, None]]) -> object:
+    """Start a task that sees the caller's context variables."""
+    loop = _asyncio_loop()
+    if loop is not None:
+        return loop.create_task(run(), name="nemotron-tool")
+    from trio.lowlevel import spawn_system_task
+
+    return spawn_system_task(run, name="nemotron-tool", context=copy_context())
+
+
+def _soon() -> Callable[[Callable[[], None]], object]:
+    """Return what calls a function in this event loop, from any thread; unlike anyio's, it doesn't wait for it."""
+    loop = _asyncio_loop()
+    if loop is not None:
+        return loop.call_soon_threadsafe
+    from trio.lowlevel import current_trio_token
+
+    return current_trio_token().run_sync_soon
+
+
+async def _outcome(job: Job) -> Outcome:
+    began = monotonic()
+    try:
+        value = job.start() if job.tool.is_async else await _in_thread(job)
+        return job.succeeded(await value if isawaitable(value) else value, monotonic() - began)
+    except get_cancelled_exc_class() as error:
+        await checkpoint_if_cancelled()  # raises it again, unless it comes out of something that the tool waited for
+        return Raised(error, monotonic() - began)
+    except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
+        return Raised(error, monotonic() - began)
+
+
+async def _in_thread(job: Job) -> object:
+    # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
+    # from ending.
+    over, soon = anyio.Event(), _soon()
+    future: Future[object] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(job.start())
+        except BaseException as error:  # noqa: BLE001 - raised again in the task
+            future.set_exception(error)
+        with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
+            soon(over.set)
+
+    in_thread(work)
+    try:
+        await over.wait()
+    except get_cancelled_exc_class():
+        left_to_itself(job)
+        raise
+    return future.result()

@@ -1,0 +1,247 @@
+"""The agent loop as it happens: the model's pieces, tools that start and finish, turns, and the run at the end.
+
+As in ``streams.py``, the two differ in nothing but ``await``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Self
+
+from .errors import ConfigurationError, NemotronError
+from .events import Finished, StreamEvent, TextDelta
+from .runs import RunEvent, RunFinished, ToolFinished, ToolRun, ToolStarted, TurnFinished
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._transport.tasks import ToolTasks
+    from ._transport.threads import ToolThreads
+    from .loop import ToolLoop
+    from .streams import AsyncChatStream, ChatStream
+
+_NOT_OPEN = (
+    'Nothing runs yet: write "with client.chat.completions.stream_tools(...) as events:" ("async with" if async).'
+)
+_OPENED = "This run was opened before: call client.chat.completions.stream_tools(...) again for another one."
+
+
+class _State:
+    """What the blocking and the asynchronous stream share: the loop, and the events that are due."""
+
+    def __init__(self, loop: ToolLoop, claim: Callable[[], None]) -> None:
+        self._loop, self._claim = loop, claim
+        self._events: deque[RunEvent] = deque()
+        self._started = False  # the jobs of this turn
+        self._over = False
+        self._opened = False
+
+    @property
+    def run(self) -> ToolRun:
+        """The run as it stands."""
+        return self._loop.run
+
+    def _open(self) -> None:
+        if self._opened:
+            raise ConfigurationError(_OPENED)
+        self._claim()
+        self._opened = True
+        self._settled()  # of a run that is resumed
+
+    def _arrived(self, event: StreamEvent) -> bool:
+        """Take an event of the model's answer; tell whether that answer is over."""
+        if not isinstance(event, Finished):
+            self._events.append(event)
+            return False
+        self._loop.received(event.completion)
+        self._events.append(TurnFinished(self._loop.turns, event.completion))
+        self._settled()
+        return True
+
+    def _settled(self) -> None:
+        self._events.extend(ToolFinished(result) for result in self._loop.settled)
+        self._started = False
+
+    def _starting(self) -> None:
+        self._started = True
+        self._events.extend(ToolStarted(job.tool_call) for job in self._loop.jobs)
+
+    def _ending(self) -> None:
+        self._over = True
+        self._events.append(RunFinished(self._loop.run))
+
+
+class ToolStream(_State):
+    """A run as events; opened by ``with``, iterated once."""
+
+    def __init__(
+        self, loop: ToolLoop, ask: Callable[[], ChatStream], threads: ToolThreads, claim: Callable[[], None]
+    ) -> None:
+        """Prepare; for the client, which sends and runs nothing before ``with``."""
+        super().__init__(loop, claim)
+        self._ask, self._threads = ask, threads
+        self._stream: ChatStream | None = None
+
+    def __enter__(self) -> Self:
+        """Begin the run.
+
+        Raises:
+            InvalidRequestError: It is a paused run that was resumed before.
+            ConfigurationError: It was opened before.
+        """
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back at once, cancel the tools that can be, and leave the others to themselves."""
+        self._over = True
+        with self._threads:
+            if self._stream is not None:
+                self._stream.close()
+
+    def __iter__(self) -> Iterator[RunEvent]:
+        """Iterate once over what happens."""
+        return self
+
+    def __next__(self) -> RunEvent:
+        """Wait for the next event.
+
+        Raises:
+            NemotronError: Something went wrong; the run as far as it came is in its ``run``.
+        """
+        if not self._opened:
+            raise ConfigurationError(_NOT_OPEN)
+        try:
+            while not self._events:
+                if self._over:
+                    raise StopIteration
+                self._step()
+        except NemotronError as error:
+            error.run = self._loop.run
+            raise
+        return self._events.popleft()
+
+    def _step(self) -> None:
+        if self._stream is not None:
+            if self._arrived(next(self._stream)):
+                self._stream.close()
+                self._stream = None
+        elif self._loop.status == "answering":
+            self._stream = self._ask().__enter__()
+        elif self._loop.status != "running":
+            self._ending()
+        elif self._started:
+            job, result = self._threads.next()
+            self._loop.answered(job, result)
+            self._events.append(ToolFinished(result))
+        else:
+            self._starting()
+            self._threads.start(self._loop.jobs)
+
+    def text_deltas(self) -> Iterator[str]:
+        """Iterate over the text of all turns as it arrives."""
+        for event in self:
+            if isinstance(event, TextDelta):
+                yield event.delta
+
+    def until_done(self) -> ToolRun:
+        """Carry the run out to its end and return it."""
+        for _ in self:
+            pass
+        return self.run
+
+
+class AsyncToolStream(_State):
+    """A run as events; opened by ``async with``, iterated once."""
+
+    def __init__(
+        self, loop: ToolLoop, ask: Callable[[], AsyncChatStream], tasks: ToolTasks, claim: Callable[[], None]
+    ) -> None:
+        """Prepare; for the client, which sends and runs nothing before ``async with``."""
+        super().__init__(loop, claim)
+        self._ask, self._tasks = ask, tasks
+        self._stream: AsyncChatStream | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin the run.
+
+        Raises:
+            InvalidRequestError: It is a paused run that was resumed before.
+            ConfigurationError: It was opened before.
+        """
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back at once, cancel the tools that can be, and leave the others to themselves."""
+        self._over = True
+        async with self._tasks:
+            if self._stream is not None:
+                await self._stream.close()
+
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
+        """Iterate once over what happens."""
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        """Wait for the next event.
+
+        Raises:
+            NemotronError: Something went wrong; the run as far as it came is in its ``run``.
+        """
+        if not self._opened:
+            raise ConfigurationError(_NOT_OPEN)
+        try:
+            while not self._events:
+                if self._over:
+                    raise StopAsyncIteration
+                await self._step()
+        except NemotronError as error:
+            error.run = self._loop.run
+            raise
+        return self._events.popleft()
+
+    async def _step(self) -> None:
+        if self._stream is not None:
+            if self._arrived(await anext(self._stream)):
+                await self._stream.close()
+                self._stream = None
+        elif self._loop.status == "answering":
+            self._stream = await self._ask().__aenter__()
+        elif self._loop.status != "running":
+            self._ending()
+        elif self._started:
+            job, result = await self._tasks.next()
+            self._loop.answered(job, result)
+            self._events.append(ToolFinished(result))
+        else:
+            self._starting()
+            self._tasks.start(self._loop.jobs)
+
+    def text_deltas(self) -> AsyncIterator[str]:
+        """Iterate over the text of all turns as it arrives."""
+        return _TextDeltas(self)
+
+    async def until_done(self) -> ToolRun:
+        """Carry the run out to its end and return it."""
+        async for _ in self:
+            pass
+        return self.run
+
+
+class _TextDeltas(AsyncIterator[str]):
+    """The text; no generator, since trio complains of each one that is left by ``break``."""
+
+    def __init__(self, events: AsyncToolStream) -> None:
+        self._events = events
+
+    async def __anext__(self) -> str:
+        async for event in self._events:
+            if isinstance(event, TextDelta):
+                return event.delta
+        raise StopAsyncIteration
