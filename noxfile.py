@@ -22,7 +22,7 @@ NOT_FOR_CPU = ("torchvision", "torchaudio", "torchcodec", "triton")
 def tests(session: nox.Session) -> None:
     """Run the tests on each supported Python, with every branch covered."""
     session.install("-e", ".[dev]")
-    session.run("pytest", *(session.posargs or ["--cov"]))
+    session.run("pytest", "-n", "auto", *(session.posargs or ["--cov"]))
 
 
 @nox.session(venv_backend="none")
@@ -35,9 +35,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
-    """Check types twice, since users' editors and pipelines do so with either checker."""
+    """Check types twice, since users' editors and pipelines do so with either checker; then what they tell a user."""
     session.run("mypy")
     session.run("pyright")
+    session.run("pytest", "tests/typing/checkers.py")
 
 
 @nox.session

@@ -115,6 +115,7 @@ def test_an_approval_of_the_run_holds_for_what_is_read_of_it() -> None:
         (RUN.id, "0" * 32),
         ('"signature": "', '"signature": "0'),
     ],
+    ids=["result", "arguments", "answer", "id", "signature"],
 )
 def test_an_edited_run_is_refused(old: str, new: str) -> None:
     assert old in SAVED

@@ -140,7 +140,7 @@ TAKEN: list[tuple[object, str, object]] = [
     (Movie, '{"year": 1902}', {"year": 1902}),
     (Pair, '{"value": [1, "a"]}', Pair(1, "a")),
     (tuple[int, ...], '{"value": [1, 2]}', (1, 2)),
-    (set[str], '{"value": ["a", "b"]}', {"a", "b"}),
+    (set[str], '{"value": ["a"]}', {"a"}),
     (dict[str, int], '{"a": 1, "value": 2}', {"a": 1, "value": 2}),
     (dict[str, int], '{"value": 2}', {"value": 2}),
     (date, '{"value": "2026-01-02"}', date(2026, 1, 2)),

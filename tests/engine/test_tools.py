@@ -376,7 +376,6 @@ vars(unreadable)["__signature__"] = "none"
             "Tool defined by a dict: there is no function to run: use Tool.from_schema(name, parameters, function).",
         ),
     ],
-    ids=repr,
 )
 def test_what_can_not_be_a_tool_is_told_why(value: Callable[..., object], text: str) -> None:
     assert str(undefinable(value)) == text
@@ -433,6 +432,9 @@ class Place(BaseModel):
 class Odd:
     def __str__(self) -> str:
         return "an odd thing"
+
+    def __repr__(self) -> str:
+        return "Odd()"
 
 
 CYCLE: list[object] = []

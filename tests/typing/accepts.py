@@ -1,4 +1,4 @@
-"""What answers, events and errors are to a user's checker; checked by `test_checkers.py`, never run."""
+"""What answers, events and errors are to a user's checker; checked by `checkers.py`, never run."""
 
 from collections.abc import Mapping
 from typing import assert_never, assert_type

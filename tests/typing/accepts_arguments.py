@@ -1,4 +1,4 @@
-"""What users give, which their checkers must accept; checked by `test_checkers.py`, never run."""
+"""What users give, which their checkers must accept; checked by `checkers.py`, never run."""
 
 from typing import Any, Literal, TypedDict, assert_type
 

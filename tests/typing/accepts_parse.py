@@ -1,4 +1,4 @@
-"""What the value of a typed answer is to a user's checker; checked by `test_checkers.py`, never run."""
+"""What the value of a typed answer is to a user's checker; checked by `checkers.py`, never run."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -1,4 +1,4 @@
-"""What tools are to a user's checker; checked by `test_checkers.py`, never run."""
+"""What tools are to a user's checker; checked by `checkers.py`, never run."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""What users must not get away with; checked by `test_checkers.py`, never run, and kept from this project's own checks.
+"""What users must not get away with; checked by `checkers.py`, never run, and kept from this project's own checks.
 
 `# E: word` marks a line that every checker must refuse with that word in what it says, `# E strict: word` one that only
 strict checking refuses. No other line may be refused.
