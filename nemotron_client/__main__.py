@@ -1,4 +1,4 @@
-"""The first run: ``python -m nemotron_client`` shows an answer, a stream, a tool call and a bad day.
+"""The first run: ``python -m nemotron_client`` shows an answer, a stream, a typed answer, a tool call and a bad day.
 
 Without NVIDIA_API_KEY or NVIDIA_BASE_URL a scripted server on this machine answers.
 """
@@ -8,37 +8,35 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
 
 from . import (
     ChatCompletion,
     HookEvent,
-    Message,
     Nemotron,
     NemotronError,
     RetryScheduled,
     StreamInterruptedError,
-    TextDelta,
-    ToolCallDone,
-    ToolMessage,
-    UserMessage,
+    ToolFinished,
+    TurnFinished,
 )
 
 if TYPE_CHECKING:
     from .testing import MockServer
 
-_WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the current weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string"}, "unit": {"type": "string", "enum": ["c", "f"]}},
-            "required": ["city", "unit"],
-        },
-    },
-}
+
+class Person(BaseModel):
+    """A typed answer."""
+
+    name: str
+    age: int
+
+
+def get_weather(city: str, unit: Literal["c", "f"]) -> str:
+    """Get the current weather in a city."""
+    return f"{18 if unit == 'c' else 64} degrees in {city}"
 
 
 def _tell_waits(event: HookEvent) -> None:
@@ -79,36 +77,31 @@ def _ask(client: Nemotron) -> None:
 def _stream(client: Nemotron) -> None:
     print('>>> client.chat.completions.stream(messages="Tell me a long story.", max_tokens=100)')
     with client.chat.completions.stream(messages="Tell me a long story.", max_tokens=100) as stream:
-        for event in stream:
-            if isinstance(event, TextDelta):
-                print(event.delta, end="", flush=True)
+        for text in stream.text_deltas():
+            print(text, end="", flush=True)
     print()
     _end(stream.snapshot)
 
 
-def _call_a_tool(client: Nemotron) -> None:
-    messages: list[Message] = [UserMessage(content="What is the weather in Paris?")]
-    print('>>> messages = [UserMessage(content="What is the weather in Paris?")]')
-    print(">>> client.chat.completions.stream(messages=messages, tools=[get_weather], max_tokens=100)")
-    results: list[Message] = []
-    with client.chat.completions.stream(messages=messages, tools=[_WEATHER], max_tokens=100) as stream:
-        for event in stream:
-            if isinstance(event, ToolCallDone):
-                call = event.tool_call
-                print(f"{call.function.name}({call.function.arguments})   id {call.id}")
-                results.append(ToolMessage(tool_call_id=call.id, content="18 degrees"))
-    done = stream.snapshot
-    if not results:
-        print(f"No tool was called: {done.text}")
+def _parse(client: Nemotron) -> None:
+    question = "Give me Alice as JSON."
+    print(f'>>> client.chat.completions.parse(messages="{question}", response_format=Person, max_tokens=100).parsed')
+    done = client.chat.completions.parse(messages=question, response_format=Person, max_tokens=100)
+    print(repr(done.parsed))
     _end(done)
-    if results and not done.truncated:
-        print(">>> done = stream.snapshot")
-        print('>>> messages += [done.choices[0].message, ToolMessage(tool_call_id=id, content="18 degrees")]')
-        print(">>> client.chat.completions.create(messages=messages, tools=[get_weather], max_tokens=100)")
-        messages += [done.choices[0].message, *results]
-        done = client.chat.completions.create(messages=messages, tools=[_WEATHER], max_tokens=100)
-        print(done.text)
-        _end(done)
+
+
+def _call_a_tool(client: Nemotron) -> None:
+    question = "What is the weather in Paris?"
+    print(f'>>> client.chat.completions.stream_tools(messages="{question}", tools=[get_weather], max_tokens=100)')
+    with client.chat.completions.stream_tools(messages=question, tools=[get_weather], max_tokens=100) as events:
+        for event in events:
+            if isinstance(event, TurnFinished):
+                print(event.completion.text, end="\n" if event.completion.text else "")
+                _end(event.completion)
+            elif isinstance(event, ToolFinished):
+                called = event.result.tool_call.function
+                print(f"{called.name}({called.arguments}) -> {event.result.text}\n")
 
 
 def _break_off(client: Nemotron, server: "MockServer") -> None:
@@ -135,12 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    about = "Show an answer, a stream and a tool call: of the real model if there is a key, else of a mock server."
+    about = (
+        "Show an answer, a stream, a typed answer and a tool call: of the real model if there is a key, else made up."
+    )
     argparse.ArgumentParser(prog="python -m nemotron_client", description=about).parse_args(arguments)
     try:
         with _talking() as (client, server):
             _ask(client)
             _stream(client)
+            _parse(client)
             _call_a_tool(client)
             if server:
                 _break_off(client, server)

@@ -13,8 +13,9 @@ from nemotron_client.testing import MockServer, error, text
 ANSWERS = (
     "Hello! How can I help you today?",
     "Once upon a time",
-    'get_weather({"city": "Paris", "unit": "c"})',
-    "The answer is 18 degrees.",
+    "Person(name='Alice', age=1)",
+    'get_weather({"city": "Paris", "unit": "c"}) -> 18 degrees in Paris',
+    "The answer is 18 degrees in Paris.",
 )
 BAD_DAY = "StreamInterruptedError: The stream began, and then the connection was lost"
 
@@ -56,7 +57,7 @@ def test_it_talks_to_the_server_that_the_environment_names(
         monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
         monkeypatch.setenv("NVIDIA_API_KEY", "nvapi-made-up")
         assert main([]) == 0
-        assert server.posts == 4
+        assert server.posts == 5
     shown = capsys.readouterr().out
     assert f"Talking to Nemotron(base_url='{server.base_url}'" in shown
     assert "nvapi" not in shown
@@ -74,12 +75,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockServer]:
 def test_a_cut_answer_and_a_tool_that_was_not_called_are_told(
     server: MockServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.reply(text("Well,", finish_reason="length"), text("Once."), text("It rains."))
+    alice = '{"name": "Alice", "age": 7}'
+    server.reply(text("Well,", finish_reason="length"), text("Once."), text(alice), text("It rains."))
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert "Well,\n[cut short by max_tokens] (length, 6 tokens)" in shown
-    assert "No tool was called: It rains.\n(stop, 94 tokens)" in shown
-    assert server.posts == 3
+    assert "tools=[get_weather], max_tokens=100)\nIt rains.\n(stop, " in shown
+    assert server.posts == 4
 
 
 @pytest.mark.usefixtures("clock")
@@ -116,7 +118,7 @@ def test_help_is_a_sentence_and_anything_else_is_refused(capsys: pytest.CaptureF
             main(arguments)
         assert left.value.code == status
     told = capsys.readouterr()
-    assert "Show an answer, a stream and a tool call" in told.out
+    assert "Show an answer, a stream, a typed answer and a tool call" in told.out
     assert "unrecognized arguments: story" in told.err
 
 
