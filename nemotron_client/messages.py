@@ -57,11 +57,7 @@ class ToolCall(_Wire):
     function: FunctionCall = Field(default_factory=FunctionCall)
 
 
-class _Input(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(defer_build=True)
-
-
-class SystemMessage(_Input):
+class SystemMessage(_Wire):
     """What the model should keep to.
 
     Attributes:
@@ -73,7 +69,7 @@ class SystemMessage(_Input):
     content: str | Sequence[Mapping[str, object]]
 
 
-class UserMessage(_Input):
+class UserMessage(_Wire):
     """What the user says.
 
     Attributes:
@@ -103,7 +99,7 @@ class AssistantMessage(_Wire):
     refusal: str | None = None
 
 
-class ToolMessage(_Input):
+class ToolMessage(_Wire):
     """What a tool returned.
 
     Attributes:

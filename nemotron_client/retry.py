@@ -153,8 +153,7 @@ class Retries:
         return grown * self._jitter.uniform(1.0, 1.5)
 
     def _state(self, error: APIError, attempt: int, now: float, delay: float) -> RetryCallState:
-        # tenacity is imported for the few who bring a strategy: it takes a third as long as all the rest of this
-        # library.
+        # Imported for the few who bring a strategy: it takes a third as long as all the rest of this library.
         from tenacity import Future, RetryCallState, Retrying
 
         state = RetryCallState(Retrying(), None, (), {})

@@ -80,8 +80,7 @@ class Patience:
         """
         self._idle = inf if timeout.idle is None else timeout.idle
         first = self._first = inf if timeout.first_event is None else timeout.first_event
-        # Never less than a silence would be given: a request that had to queue for its connection began later than
-        # `sent`.
+        # Never less than a silence would be given: a request that queued for its connection began later than `sent`.
         self._until = max(sent + first, now + min(first, self._idle))
         self._deadline = inf if deadline is None else deadline
         self._progress = 0

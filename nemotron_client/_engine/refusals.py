@@ -182,8 +182,7 @@ def _phrase(status: int) -> str:
 
 
 _OVERFLOW_STATUSES = {400, 413, 422, 500}
-# Every wording met (docs/explanation/protocol.md, "Context overflow"): the limit, the prompt, the answer asked for, in
-# tokens.
+# Every wording met (docs/explanation/protocol.md, "Context overflow"): limit, prompt, answer asked for, in tokens.
 _OVERFLOWS = tuple(
     re.compile(wording, re.DOTALL)
     for wording in (

@@ -53,8 +53,7 @@ def to_failure(
         problem = "read"
     elif problem.endswith("timeout") and deadline is not None and now >= deadline:
         problem = "total"
-    # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All connection attempts
-    # failed".
+    # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All attempts failed".
     detail = next((str(each) for each in reversed(causes) if isinstance(each, OSError) and str(each)), str(error))
     return Failure(problem, detail or type(error).__name__, sent, now)
 

@@ -119,12 +119,10 @@ class AsyncHTTPClient(Protocol):
 Trust: TypeAlias = bool | ssl.SSLContext
 Verify: TypeAlias = Trust | str
 
-# A pool without end would let a burst open thousands of sockets; a request over the limit queues (it never fails for
-# it).
-# The pool looks through all idle ones twice for each request, so these are as few as the HTTP library's own default.
+# A pool without end would let a burst open thousands of sockets; a request over the limit queues, and never fails for
+# that. The pool looks through all idle ones twice for each request: these are as few as the HTTP library's own default.
 _MOST_CONNECTIONS, _MOST_IDLE = 1000, 20
-# Under the 5 s after which uvicorn, and with it vLLM and NIM, closes an idle connection, so that none is used while it
-# closes.
+# Under the 5 s after which uvicorn, and so vLLM and NIM, closes an idle connection: none is used while it is closed.
 _IDLE_SECONDS = 4.5
 
 

@@ -65,6 +65,11 @@ NO_PARTS: list[object] = []
             id="a-named-result",
         ),
         pytest.param(
+            [UserMessage.model_validate({"content": "Hi", "name": "x"})],
+            [{**USER, "name": "x"}],
+            id="further-fields-of-a-class",
+        ),
+        pytest.param(
             [AssistantMessage(content="Hello", reasoning="Hm.", refusal="no")],
             [{"role": "assistant", "content": "Hello"}],
             id="an-answer-without-its-reasoning",
