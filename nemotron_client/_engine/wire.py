@@ -46,7 +46,7 @@ class Call:
         repairs: What was put right in the conversation.
         names: The caller's name for each tool name that was put right.
         offered: The names of the tools, as they are sent.
-        fields: The body before it was written as JSON, for a chat call; None where its tokens can't be counted.
+        fields: The body before it was written as JSON; None where its tokens can't be counted.
         budget: How many tokens it may take.
         kept: How many exchanges at its end must not be left out to make it fit.
         dropped: The messages that were left out.
@@ -193,7 +193,7 @@ def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, 
     if "prompt" not in body:
         msg = "prompt is None: give a string, strings, token ids, or sequences of token ids."
         raise InvalidRequestError(msg, parameter="prompt")
-    return _post(config, "/completions", body, options, stream=stream)
+    return replace(_post(config, "/completions", body, options, stream=stream), fields=body)
 
 
 def asking_usage(options: Mapping[str, object]) -> Mapping[str, object]:
