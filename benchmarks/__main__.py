@@ -23,7 +23,7 @@ from benchmarks.measure import Figures, Worker, in_turn, python, table, workers
 from benchmarks.mock import mock, replays
 from benchmarks.server import MODEL, running
 from nemotron_client import Nemotron
-from nemotron_client._engine.admission import proven
+from nemotron_client._engine.admission import Candidate
 from nemotron_client._engine.sse import SSEDecoder
 from nemotron_client.budget import TokenBudget
 
@@ -218,7 +218,7 @@ def tokens(run: _Run) -> None:
         body = {"messages": [{"role": "user", "content": text} for _ in range(100)]}
         started = process_time()
         for _ in range(count):
-            assert proven(body, budget)
+            assert Candidate(body, budget).proven()
         return (process_time() - started) / count
 
     proofs = in_turn(run.many(9, 1), {each: partial(prove, each[-1] * 200) for each in ("all a", "all \u00e9")})

@@ -1,7 +1,8 @@
 """Whether a request may be sent, by its budget of tokens.
 
-A request is tried by its bytes first (:func:`proven`), which costs next to nothing and lets nearly all of them pass.
-Only one near the limit is counted (:func:`admit`): that takes milliseconds, so asynchronous code does it in a thread.
+A request is tried by its bytes first (:meth:`Candidate.proven`), which costs next to nothing and lets nearly all of
+them pass. Only one near the limit is counted (:meth:`Candidate.admit`): that takes milliseconds, so asynchronous code
+does it in a thread.
 """
 
 from __future__ import annotations
@@ -70,64 +71,86 @@ class Admitted:
     report: BudgetReport | None = None
 
 
-def proven(body: Mapping[str, object], budget: TokenBudget, window: int | None = None) -> bool:
-    """Prove that a request fits with room to spare, or that nobody wants to know; nothing is loaded or counted.
+class Candidate:
+    """A request that is to be sent: whether its budget lets it is found out once, in as little time as that takes.
 
-    Args:
+    Attributes:
         body: The request's body, before it is written in JSON.
         budget: What it may take.
-        window: What the server says of its window, in tokens; None where it says nothing.
-
-    Returns:
-        Whether it can be sent as it is. If not, :func:`admit` decides, and that takes milliseconds.
-
-    Raises:
-        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
-    """
-    if budget.on_overflow == "off" or body.get("truncate_prompt_tokens") is not None:  # cut by the server itself
-        return True
-    limit, answer, little = _limits(body, budget, window)
-    most = bound(body["messages"], body.get("tools")) if "messages" in body else max(_prompts(body, size))
-    return most + max(answer, little) <= limit
-
-
-def admit(
-    body: Mapping[str, object],
-    budget: TokenBudget,
-    window: int | None = None,
-    templates: Templates | None = None,
-    *,
-    kept: int = 1,
-) -> Admitted:
-    """Do with a request what its budget says; it is counted if :func:`proven` can't tell.
-
-    Args:
-        body: The request's body, before it is written in JSON.
-        budget: What it may take.
-        window: What the server says of its window, in tokens; None where it says nothing.
-        templates: Which templates its model may have; by default any.
         kept: How many of the last exchanges must not be dropped.
-
-    Raises:
-        TokenBudgetExceededError: It overflows by every template and is to be refused then, or even what can't be
-            dropped overflows.
-        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
     """
-    if proven(body, budget, window):
-        return Admitted(body)
-    limit, answer, little = _limits(body, budget, window)
-    if "messages" not in body:
-        return Admitted(body, warning=_admit_prompts(body, limit, answer, warns=budget.on_overflow == "warn"))
-    messages, tools = read_messages(body.get("messages")), _tools(body)
-    possible = TEMPLATES if templates is None else templates.possible
-    report = check(messages, tools, limit=limit, answer=answer, templates=possible)
-    dropped: Sequence[Message] = ()
-    if budget.on_overflow == "fit" and not report.fits:
-        fitted = fit(messages, tools, limit=limit, answer=answer, templates=possible, kept=kept)
-        body, dropped, report = {**body, "messages": fitted.messages}, fitted.dropped, fitted.report
-    elif budget.on_overflow == "raise" and report.overflows:
-        raise exceeded(report)
-    return Admitted(body, dropped, _warning(report, little), report)
+
+    def __init__(
+        self, body: Mapping[str, object], budget: TokenBudget, templates: Templates | None = None, *, kept: int = 1
+    ) -> None:
+        """Take a request; nothing is counted yet.
+
+        Args:
+            body: As the attribute.
+            budget: As the attribute.
+            templates: Which templates its model may have; by default any.
+            kept: As the attribute.
+        """
+        self.body, self.budget, self.kept = body, budget, kept
+        self._templates = templates or Templates()
+        self._most: int | None = None  # tokens, by its bytes
+        self._verdict: Admitted | None = None
+
+    def proven(self, window: int | None = None) -> bool:
+        """Prove that it fits with room to spare, or that nobody wants to know; nothing is loaded or counted.
+
+        Args:
+            window: What the server says of its window, in tokens; None where it says nothing.
+
+        Returns:
+            Whether it can be sent as it is. If not, :meth:`admit` decides, and that takes milliseconds.
+
+        Raises:
+            InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+        """
+        body = self.body
+        if self.budget.on_overflow == "off" or body.get("truncate_prompt_tokens") is not None:  # the server cuts it
+            return True
+        if self._most is None:
+            chat = "messages" in body
+            self._most = bound(body["messages"], body.get("tools")) if chat else max(_prompts(body, size))
+        limit, answer, little = _limits(body, self.budget, window)
+        return self._most + max(answer, little) <= limit
+
+    def admit(self, window: int | None = None) -> Admitted:
+        """Do with it what its budget says; it is counted if :meth:`proven` can't tell.
+
+        Args:
+            window: What the server says of its window, in tokens; None where it says nothing.
+
+        Raises:
+            TokenBudgetExceededError: It overflows by every template and is to be refused then, or even what can't be
+                dropped overflows.
+            InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+        """
+        if self._verdict is None:
+            self._verdict = Admitted(self.body) if self.proven(window) else self._judged(window)
+        return self._verdict
+
+    def answered(self, sent: bytes, prompt_tokens: int) -> None:
+        """Note what the server counted of it; arguments as for :meth:`Templates.answered`."""
+        self._templates.answered(sent, prompt_tokens)
+
+    def _judged(self, window: int | None) -> Admitted:
+        body, budget = self.body, self.budget
+        limit, answer, little = _limits(body, budget, window)
+        if "messages" not in body:
+            return Admitted(body, warning=_judged_prompts(body, limit, answer, warns=budget.on_overflow == "warn"))
+        messages, tools = read_messages(body.get("messages")), _tools(body)
+        possible = self._templates.possible
+        report = check(messages, tools, limit=limit, answer=answer, templates=possible)
+        dropped: Sequence[Message] = ()
+        if budget.on_overflow == "fit" and not report.fits:
+            fitted = fit(messages, tools, limit=limit, answer=answer, templates=possible, kept=self.kept)
+            body, dropped, report = {**body, "messages": fitted.messages}, fitted.dropped, fitted.report
+        elif budget.on_overflow == "raise" and report.overflows:
+            raise exceeded(report)
+        return Admitted(body, dropped, _warning(report, little), report)
 
 
 def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:
@@ -150,7 +173,7 @@ def _prompts(body: Mapping[str, object], tokens: Callable[[str], int]) -> list[i
     return [start + tokens(one) if isinstance(one, str) else len(one) if is_array(one) else 0 for one in each] or [0]
 
 
-def _admit_prompts(body: Mapping[str, object], limit: int, answer: int, *, warns: bool) -> TokenBudgetWarning | None:
+def _judged_prompts(body: Mapping[str, object], limit: int, answer: int, *, warns: bool) -> TokenBudgetWarning | None:
     from nemotron_client._tekken import count
 
     counts = _prompts(body, count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from nemotron_client.config import redact
@@ -21,12 +20,14 @@ AnswerT = TypeVar("AnswerT", ChatCompletion, Completion)
 
 
 def chat_call(
-    client: Client, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool
+    client: Client, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool, kept: int = 1
 ) -> wire.Call:
     """Check a chat call and write its body, with what is known of the server; arguments as for ``wire.chat_call``."""
-    bridge = client.config.hosted or client.shared.bridges
-    call = wire.chat_call(client.config, messages, options, stream=stream, bridge=bridge)
-    return replace(call, templates=client.shared.templates[call.model or ""])
+    shared = client.shared
+    bridge = client.config.hosted or shared.bridges
+    return wire.chat_call(
+        client.config, messages, options, stream=stream, bridge=bridge, templates=shared.templates, kept=kept
+    )
 
 
 def chat(client: Client, call: wire.Call, *, now: float, began: float | None = None) -> Flow[ChatCompletion]:
@@ -91,12 +92,11 @@ def _send_bridged(
     try:
         return (yield from send(client, call, read, now=now, began=began))
     except BadRequestError as error:
-        bridged = call.bridged
-        if bridged is None or not refusals.wants_bridge(error):
+        if call.bridged is None or not refusals.wants_bridge(error):
             raise
         client.shared.bridges = True
         now += error.took
-    bridged = _admitted(client, replace(bridged, kept=call.kept, templates=call.templates))  # it is longer
+    bridged = _admitted(client, call.bridged)  # it is longer
     return (yield from send(client, bridged, read, now=now, began=began))
 
 
@@ -129,22 +129,17 @@ def judged(client: Client, call: wire.Call) -> admission.Admitted | None:
         call: What to send; the server's window is learned, if it has to be.
 
     Returns:
-        The verdict; None for a call that has no budget.
+        The verdict; None for a call that can't be counted.
 
     Raises:
         TokenBudgetExceededError: It overflows, and is to be refused then.
     """
-    if call.fields is None:
-        return None
-    if not call.verdict:
-        found = admission.admit(call.fields, call.budget, window(client, call), call.templates, kept=call.kept)
-        call.verdict.append(found)
-    return call.verdict[0]
+    return None if call.candidate is None else call.candidate.admit(window(client, call))
 
 
 def is_counted(client: Client, call: wire.Call) -> bool:
     """Tell whether :func:`judged` has to count."""
-    return call.fields is not None and not admission.proven(call.fields, call.budget, window(client, call))
+    return call.candidate is not None and not call.candidate.proven(window(client, call))
 
 
 def window(client: Client, call: wire.Call) -> int | None:

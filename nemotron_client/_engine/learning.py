@@ -12,7 +12,7 @@ from nemotron_client.messages import Model, ModelList, ResponseInfo
 from nemotron_client.retry import RetryPolicy
 from nemotron_client.timeouts import Timeout
 
-from . import admission, wire
+from . import wire
 from .exchange import Flow, Response
 from .sending import Client, send
 
@@ -30,9 +30,8 @@ def knows_enough(client: Client, call: wire.Call, *, now: float) -> bool:
         return shared.served is not None
     if client.config.hosted or shared.windows is not None or now < shared.windows_due:
         return True
-    if call.fields is None or call.budget.limit is not None:
-        return True
-    return admission.proven(call.fields, call.budget, _SMALLEST_WINDOW)
+    candidate = call.candidate
+    return candidate is None or candidate.budget.limit is not None or candidate.proven(_SMALLEST_WINDOW)
 
 
 def learn(client: Client, call: wire.Call, *, now: float) -> Flow[float]:

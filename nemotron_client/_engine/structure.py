@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from nemotron_client._json import is_array, is_object
@@ -191,8 +190,7 @@ class Asking(Generic[T]):
         options: Mapping[str, object] = {**self._options, **_fields(method, self.form.name, schema)}
         if self._stream:
             options = wire.asking_usage(options)
-        call = flows.chat_call(self._client, messages, options, stream=self._stream)
-        return replace(call, kept=self._kept)
+        return flows.chat_call(self._client, messages, options, stream=self._stream, kept=self._kept)
 
 
 def _refuse_taken(options: Mapping[str, object]) -> None:

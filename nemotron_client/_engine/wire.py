@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
 
 from pydantic import BaseModel, JsonValue, ValidationError
+from typing_extensions import TypedDict
 
 from nemotron_client._json import is_array, is_object, plain
-from nemotron_client.budget import TokenBudget
 from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
 from nemotron_client.errors import ConfigurationError, InvalidRequestError, InvalidResponseError
 from nemotron_client.messages import Message, Repair, ResponseInfo, Usage, read_messages
@@ -19,7 +20,7 @@ from nemotron_client.options import CallOptions, ChatParameters, Prompt, TextBod
 from nemotron_client.timeouts import Timeout
 
 from . import mistral
-from .admission import Admitted, Templates
+from .admission import Candidate, Templates
 from .exchange import Request
 from .offered import names_of
 
@@ -43,15 +44,11 @@ class Call:
         timeout: The limits.
         retry: When to send again.
         headers: All of them.
+        candidate: What is judged by its budget of tokens; None for what can't be counted.
+        dropped: The messages that were left out, to make it fit.
         repairs: What was put right in the conversation.
         names: The caller's name for each tool name that was put right.
         offered: The names of the tools, as they are sent.
-        fields: The body before it was written as JSON; None where its tokens can't be counted.
-        budget: How many tokens it may take.
-        kept: How many exchanges at its end must not be left out to make it fit.
-        dropped: The messages that were left out.
-        templates: What is known of the model's chat template.
-        verdict: What was found of its budget, once; a thread of the asynchronous client may have put it there.
         bridged: The same call for a server that refuses a user's message after a tool's result, where it has one.
     """
 
@@ -62,27 +59,23 @@ class Call:
     timeout: Timeout
     retry: RetryPolicy
     headers: Mapping[str, str] = field(repr=False)
+    candidate: Candidate | None = field(default=None, repr=False)
+    dropped: tuple[Message, ...] = field(default=(), repr=False)
     repairs: tuple[Repair, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     offered: frozenset[str] = frozenset()
-    fields: Mapping[str, object] | None = field(default=None, repr=False)
-    budget: TokenBudget = field(default_factory=TokenBudget)
-    kept: int = 1
-    dropped: tuple[Message, ...] = field(default=(), repr=False)
-    templates: Templates = field(default_factory=Templates, repr=False)
-    verdict: list[Admitted] = field(default_factory=list[Admitted], repr=False)
     bridged: Call | None = field(default=None, repr=False)
 
     def named(self, model: str) -> Call:
         """Return the same call with the model's name put into its body."""
-        body = None if self.body is None else b'{"model":' + _encode(model) + b"," + self.body[1:]
-        fields = None if self.fields is None else {"model": model, **self.fields}
         bridged = None if self.bridged is None else self.bridged.named(model)
-        return replace(self, body=body, model=model, fields=fields, bridged=bridged)
+        body = None if self.body is None else b'{"model":' + _encode(model) + b"," + self.body[1:]
+        return replace(self, body=body, model=model, bridged=bridged)
 
     def shortened(self, fields: Mapping[str, object], dropped: Sequence[Message]) -> Call:
         """Return the same call with fewer messages."""
-        return replace(self, body=_encode(fields), fields=fields, dropped=tuple(dropped))
+        named = fields if self.model is None else {"model": self.model, **fields}
+        return replace(self, body=_encode(named), dropped=tuple(dropped))
 
     def answered(self, usage: Usage | None, response: ResponseInfo) -> None:
         """Take note of what the server says that this took, if it was sent as it is: not bridged, nor shortened.
@@ -92,8 +85,8 @@ class Call:
             response: What is known of the answer.
         """
         as_it_is = response.repairs == self.repairs and response.dropped == self.dropped
-        if usage is not None and self.body is not None and as_it_is:
-            self.templates.answered(self.body, usage.prompt_tokens)
+        if usage is not None and self.candidate is not None and self.body is not None and as_it_is:
+            self.candidate.answered(self.body, usage.prompt_tokens)
 
     def request(self, *, now: float) -> Request:
         """Make the request; ``now`` is when the caller began, in seconds of the driver's clock."""
@@ -115,6 +108,8 @@ def chat_call(
     *,
     stream: bool,
     bridge: bool = False,
+    templates: defaultdict[str, Templates] | None = None,
+    kept: int = 1,
 ) -> Call:
     """Check a chat call, put its conversation right, and write its body.
 
@@ -124,6 +119,8 @@ def chat_call(
         options: What the caller gave beside it, the call's options included.
         stream: Whether to ask for a stream.
         bridge: Whether the server is known to refuse a user's message after a tool's result.
+        templates: By model, what is known of its chat template.
+        kept: How many exchanges at its end must not be left out to make it fit.
 
     Raises:
         InvalidRequestError: A message or an option is not possible, or can't be written as JSON.
@@ -134,33 +131,44 @@ def chat_call(
     given = read_messages(messages)
     body = check(options, ChatParameters)
     own = picked(options, CallOptions)
-    mode = own.get("repair") or "auto"
-
     given_tools = body.get("tools")
     tools = definitions(given_tools) if is_array(given_tools) else None
+    countable = _is_countable(own.get("extra_body") or {})
 
-    def written(*, bridge: bool) -> tuple[Call, bool]:
-        prepared = mistral.prepare(
+    def prepared(*, bridge: bool) -> mistral.Prepared:
+        return mistral.prepare(
             given,
             tools,
             body.get("tool_choice"),
-            mode=mode,
+            mode=own.get("repair") or "auto",
             bridge=bridge,
             continues=body.get("continue_final_message") is True,
         )
-        fields = {"messages": prepared.messages, **body}
-        if prepared.tools is not None:
-            fields["tools"] = prepared.tools
-        if prepared.tool_choice is not None:
-            fields["tool_choice"] = prepared.tool_choice
-        call = _post(config, "/chat/completions", fields, options, stream=stream)
-        offered = frozenset(names_of(prepared.tools or ()))
-        counted = fields if _is_countable(own.get("extra_body") or {}) else None
-        call = replace(call, fields=counted, repairs=prepared.repairs, names=prepared.names, offered=offered)
-        return call, prepared.unbridged
 
-    call, unbridged = written(bridge=bridge)
-    return replace(call, bridged=written(bridge=True)[0]) if unbridged else call
+    def written(sent: mistral.Prepared, bridged: Call | None = None) -> Call:
+        fields = {"messages": sent.messages, **body}
+        if sent.tools is not None:
+            fields["tools"] = sent.tools
+        if sent.tool_choice is not None:
+            fields["tool_choice"] = sent.tool_choice
+        _complete(fields, config, own, stream=stream)
+        known = None if templates is None else templates[str(fields.get("model", ""))]
+        budget = own.get("budget") or config.budget
+        return _post(
+            config,
+            "/chat/completions",
+            fields,
+            own,
+            stream=stream,
+            candidate=Candidate(fields, budget, known, kept=kept) if countable else None,
+            repairs=sent.repairs,
+            names=sent.names,
+            offered=frozenset(names_of(sent.tools or ())),
+            bridged=bridged,
+        )
+
+    first = prepared(bridge=bridge)
+    return written(first, written(prepared(bridge=True)) if first.unbridged else None)
 
 
 def _is_countable(extra: Mapping[str, object]) -> bool:
@@ -193,7 +201,10 @@ def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, 
     if "prompt" not in body:
         msg = "prompt is None: give a string, strings, token ids, or sequences of token ids."
         raise InvalidRequestError(msg, parameter="prompt")
-    return replace(_post(config, "/completions", body, options, stream=stream), fields=body)
+    own = picked(options, CallOptions)
+    _complete(body, config, own, stream=stream)
+    candidate = Candidate(body, own.get("budget") or config.budget)
+    return _post(config, "/completions", body, own, stream=stream, candidate=candidate)
 
 
 def asking_usage(options: Mapping[str, object]) -> Mapping[str, object]:
@@ -219,20 +230,33 @@ def post_call(config: Config, url: str, body: Mapping[str, object]) -> Call:
     return replace(get_call(config, url), body=_encode(body))
 
 
-def _post(config: Config, path: str, body: dict[str, object], options: Mapping[str, object], *, stream: bool) -> Call:
-    call = picked(options, CallOptions)
+class _Own(TypedDict, total=False):
+    # what not all calls have; as `Call`
+    candidate: Candidate | None
+    repairs: tuple[Repair, ...]
+    names: Mapping[str, str]
+    offered: frozenset[str]
+    bridged: Call | None
+
+
+def _complete(body: dict[str, object], config: Config, own: CallOptions, *, stream: bool) -> None:
+    """Put in what is not the caller's parameter; what is in ``extra_body`` has the last word."""
     if stream:
         body["stream"] = True
     if config.model is not None:
         body.setdefault("model", config.model)
-    body.update(call.get("extra_body") or {})
+    body.update(own.get("extra_body") or {})
+
+
+def _post(
+    config: Config, path: str, body: Mapping[str, object], own: CallOptions, *, stream: bool, **own_fields: Unpack[_Own]
+) -> Call:
     try:
-        timeout = Timeout.of(call["timeout"], config.timeout) if "timeout" in call else config.timeout
-        retry = merge_retry(config.retry, call.get("max_retries"), call.get("retry"))
+        timeout = Timeout.of(own["timeout"], config.timeout) if "timeout" in own else config.timeout
+        retry = merge_retry(config.retry, own.get("max_retries"), own.get("retry"))
     except ConfigurationError as error:
-        raise InvalidRequestError(
-            error.message, parameter="timeout" if "imeout" in error.message else "retry"
-        ) from None
+        parameter = "timeout" if "imeout" in error.message else "retry"
+        raise InvalidRequestError(error.message, parameter=parameter) from None
     return Call(
         url=config.base_url + path,
         body=_encode(body),
@@ -240,8 +264,8 @@ def _post(config: Config, path: str, body: dict[str, object], options: Mapping[s
         expect="stream" if stream else "body",
         timeout=timeout,
         retry=retry,
-        headers=_headers(config, call.get("extra_headers"), "text/event-stream" if stream else "application/json"),
-        budget=call.get("budget") or config.budget,
+        headers=_headers(config, own.get("extra_headers"), "text/event-stream" if stream else "application/json"),
+        **own_fields,
     )
 
 

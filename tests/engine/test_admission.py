@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemotron_client._engine.admission import Templates, admit, proven
+from nemotron_client._engine.admission import Admitted, Candidate, Templates
 from nemotron_client.budget import OnOverflow, TokenBudget
 from nemotron_client.errors import InvalidRequestError, TokenBudgetExceededError
 from nemotron_client.tokens import TEMPLATES, Template, TokenCounter
@@ -38,6 +38,21 @@ def body(words: int = 100, **fields: object) -> Wire:
 
 def budget(limit: int | None = None, on_overflow: OnOverflow = "raise", reserve: int = 1) -> TokenBudget:
     return TokenBudget(limit=limit, on_overflow=on_overflow, reserve=reserve)
+
+
+def proven(request: Mapping[str, object], limit: TokenBudget, window: int | None = None) -> bool:
+    return Candidate(request, limit).proven(window)
+
+
+def admit(
+    request: Mapping[str, object],
+    limit: TokenBudget,
+    window: int | None = None,
+    templates: Templates | None = None,
+    *,
+    kept: int = 1,
+) -> Admitted:
+    return Candidate(request, limit, templates, kept=kept).admit(window)
 
 
 def test_what_surely_fits_is_proved_with_nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_what_the_call_says_counts_as_it_is_sent(options: Mapping[str, object], 
 def test_what_a_caller_insists_on_is_sent_even_where_it_cant_be_counted(extra: Mapping[str, object]) -> None:
     client = who(50, "raise")
     call = flows.chat_call(client, "Hi", {"extra_body": extra}, stream=False)
-    assert call.fields is None
+    assert call.candidate is None
     talk = Talk(flows.chat(client, call, now=0.0))
     talk.end(OK)
     assert extra.items() <= sent(talk).items()

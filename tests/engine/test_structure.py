@@ -363,10 +363,12 @@ def test_the_caller_s_messages_are_not_changed() -> None:
 
 def test_of_the_conversation_only_the_question_and_what_came_of_it_are_sure_to_be_sent() -> None:
     asked = asking()
-    assert asked.call.kept == 1
+    assert (candidate := asked.call.candidate) is not None
+    assert candidate.kept == 1
     for text, kept in (("Ada is a person.", 1), (YOUNG, 2), (YOUNG, 3)):
         assert asked.parsed(ChatCompletion.model_validate(answer(text))) is None
-        assert asked.call.kept == kept
+        assert (candidate := asked.call.candidate) is not None
+        assert candidate.kept == kept
 
 
 # What is not asked again
