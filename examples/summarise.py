@@ -41,7 +41,8 @@ def summarise(client: Nemotron, text: str) -> str:
         report = client.tokens.check(messages=question(part), max_tokens=ANSWER)
         print(f"part {number} of {len(divided)}: {report.used} of {report.limit} tokens", file=sys.stderr)
     whole = "\n\n".join(summaries)
-    return whole if len(divided) == 1 else summarise(client, whole)
+    shorter = len(whole) < len(text)  # not so where the window has hardly more room than a summary takes
+    return summarise(client, whole) if len(divided) > 1 and shorter else whole
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ class AsyncResource:
             async with self._driver.asking():
                 await self._driver.run(learning.learn(self._client, call, now=began))
         if flows.is_counted(self._client, call):  # in a thread, for a free event loop; the flow finds it judged
-            await to_thread.run_sync(flows.judged, self._client, call)
+            await to_thread.run_sync(flows.judged, self._client, call, abandon_on_cancel=True)
         return began
 
     async def _open(self, call: wire.Call) -> tuple[ResponseInfo, AsyncBody]:
@@ -90,7 +90,7 @@ class AsyncTokens(AsyncResource):
     """Counting before anything is sent; only ``count_on_server`` asks anybody."""
 
     def count(
-        self, *, messages: str | Sequence[Message], tools: Sequence[Function | Mapping[str, object]] | None = None
+        self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
     ) -> TokenCount:
         """Count the tokens of a conversation, here.
 
@@ -109,8 +109,8 @@ class AsyncTokens(AsyncResource):
 
     def check(
         self,
-        *,
         messages: str | Sequence[Message],
+        *,
         tools: Sequence[Function | Mapping[str, object]] | None = None,
         max_tokens: int | None = None,
     ) -> BudgetReport:
@@ -158,7 +158,7 @@ class AsyncTokens(AsyncResource):
         return counting.fit(self._client, messages, tools, max_tokens)
 
     async def count_on_server(
-        self, *, messages: str | Sequence[Message], tools: Sequence[Function | Mapping[str, object]] | None = None
+        self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
     ) -> int:
         """Have the server count, which vLLM and NIM 2 do; NVIDIA's endpoint has no such route.
 

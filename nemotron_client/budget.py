@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from .errors import ConfigurationError, TokenBudgetExceededError
 from .messages import Message, read_messages
-from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools
+from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools, readings
 
 WINDOW = 131_072
 """The window of mistral-nemotron in tokens: the most that its card's "128K" can mean."""
@@ -67,7 +67,7 @@ class BudgetReport:
         limit: How many tokens prompt and answer may have together.
         answer: How many of them the answer must have room for.
         roles: The role of each message.
-        counts: The prompt's tokens by each template that the model may have.
+        counts: The prompt's tokens by each template that the model may have; twice, where servers read it in two ways.
     """
 
     limit: int
@@ -77,18 +77,33 @@ class BudgetReport:
 
     @property
     def most(self) -> TokenCount:
-        """The count by the template that takes the most tokens."""
+        """The count that comes to the most tokens."""
         return max(self.counts, key=_total)
 
     @property
     def least(self) -> TokenCount:
-        """The count by the template that takes the fewest tokens."""
+        """The count that comes to the fewest tokens."""
         return min(self.counts, key=_total)
 
     @property
     def used(self) -> int:
         """How many tokens the prompt takes, at the most."""
         return self.most.total
+
+    @property
+    def messages(self) -> tuple[int, ...]:
+        """How many of ``used`` each message takes."""
+        return self.most.messages
+
+    @property
+    def tools(self) -> int:
+        """How many of ``used`` the tools' definitions take."""
+        return self.most.tools
+
+    @property
+    def template(self) -> Template:
+        """The template that ``used`` is counted by."""
+        return self.most.template
 
     @property
     def left(self) -> int:
@@ -112,19 +127,28 @@ class BudgetReport:
 
     def __str__(self) -> str:
         """Show who takes how much."""
-        count = self.most
         rows = [("", "messages", "tokens")]
         for role in dict.fromkeys(self.roles):
-            tokens = [tokens for each, tokens in zip(self.roles, count.messages, strict=True) if each == role]
+            tokens = [tokens for each, tokens in zip(self.roles, self.messages, strict=True) if each == role]
             rows.append((role, f"{len(tokens):,}", f"{sum(tokens):,}"))
-        start = count.total - sum(count.messages) - count.tools
-        sums = {"tools": count.tools, "start": start, "prompt": self.used, "limit": self.limit, "left": self.left}
+        start = self.used - sum(self.messages) - self.tools
+        sums = {"tools": self.tools, "start": start, "prompt": self.used, "limit": self.limit, "left": self.left}
         rows += [(name, "", f"{tokens:,}") for name, tokens in sums.items()]
         first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
         table = "\n".join(f"{name:<{first}}  {number:>{second}}  {tokens:>{third}}" for name, number, tokens in rows)
         verdict = "fits" if self.fits else "overflows" if self.overflows else "may overflow"
-        by_template = ", ".join(f"{count.total:,} by {count.template}" for count in self.counts)
-        return f"{table}\nWith {self.answer:,} for the answer it {verdict}. The prompt takes {by_template}."
+        return (
+            f"{table}\nWith {self.answer:,} for the answer it {verdict}. The prompt takes {by_template(self.counts)}."
+        )
+
+
+def by_template(counts: Sequence[TokenCount]) -> str:
+    """Write a prompt's tokens by each template."""
+    totals: dict[str, list[int]] = {}
+    for count in counts:
+        totals.setdefault(count.template, []).append(count.total)
+    ranges = ((template, dict.fromkeys((min(each), max(each)))) for template, each in totals.items())
+    return ", ".join(f"{' to '.join(f'{tokens:,}' for tokens in each)} by {template}" for template, each in ranges)
 
 
 def _total(count: TokenCount) -> int:
@@ -152,7 +176,9 @@ def check(
         InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
     """
     wired = read_messages(messages)
-    counts = tuple(TokenCounter(template).count(wired, tools) for template in templates)
+    counts = tuple(
+        TokenCounter(template).count(reading, tools) for reading in readings(wired) for template in templates
+    )
     return BudgetReport(limit, answer, tuple(str(message["role"]) for message in wired), counts)
 
 
@@ -180,11 +206,11 @@ def fit(
     templates: Sequence[Template] = TEMPLATES,
     kept: int = 1,
 ) -> Fitted:
-    """Drop the oldest exchanges until the rest fits by all the templates, or no more can be dropped.
+    """Drop the oldest messages until the rest fits by all the templates, or no more can be dropped.
 
-    An exchange is a user's message, or several in a row, with all that follows up to the next: answers, calls and their
-    results. System messages stay, and so does the last exchange, or as many as ``kept`` says. The other arguments are
-    those of :func:`check`.
+    What is dropped first is an exchange: a user's message, or several in a row, with all that follows up to the next.
+    Of the last exchange, or as many as ``kept`` says, the rounds go: an answer or calls, with the results; not the last
+    one. System messages stay. The other arguments are those of :func:`check`.
 
     Raises:
         TokenBudgetExceededError: What has to stay overflows by every template.
@@ -193,12 +219,12 @@ def fit(
     given: Sequence[Message] = [*read_messages(messages)] if isinstance(messages, str) else messages
     report = check(given, tools, limit=limit, answer=answer, templates=templates)
     totals, dropped = [count.total for count in report.counts], set[int]()
-    for exchange in _exchanges(report.roles)[:-kept]:
+    for group in _droppable(report.roles, kept):
         if max(totals) + answer <= limit:
             break
         for number, count in enumerate(report.counts):
-            totals[number] -= sum(count.messages[index] for index in exchange)
-        dropped.update(exchange)
+            totals[number] -= sum(count.messages[index] for index in group)
+        dropped.update(group)
     places = [index for index in range(len(given)) if index not in dropped]
     rest = [given[index] for index in places]
     report = check(rest, tools, limit=limit, answer=answer, templates=templates)
@@ -207,18 +233,23 @@ def fit(
     return Fitted(rest, [given[index] for index in sorted(dropped)], report)
 
 
-def _exchanges(roles: Sequence[str]) -> list[list[int]]:
-    """Group the indexes of what isn't the system's; what comes before any user message is a group too."""
-    exchanges: list[list[int]] = []
+def _droppable(roles: Sequence[str], kept: int) -> list[list[int]]:
+    """Return the indexes of what may be dropped together, in the order in which it is."""
+    exchanges = _groups([index for index, role in enumerate(roles) if role not in _LASTING], roles, "user")
+    rounds = [each for exchange in exchanges[-kept:] for each in _groups(exchange, roles, "assistant")[1:-1]]
+    return exchanges[:-kept] + rounds
+
+
+def _groups(indexes: Sequence[int], roles: Sequence[str], head: str) -> list[list[int]]:
+    """Begin a group wherever a role begins to speak; what comes before that is a group too."""
+    groups: list[list[int]] = []
     before = ""
-    for index, role in enumerate(roles):
-        if role in _LASTING:
-            continue
-        if not exchanges or (role == "user" and before != "user"):
-            exchanges.append([])
-        exchanges[-1].append(index)
-        before = role
-    return exchanges
+    for index in indexes:
+        if not groups or (roles[index] == head and before != head):
+            groups.append([])
+        groups[-1].append(index)
+        before = roles[index]
+    return groups
 
 
 def exceeded(
@@ -238,12 +269,24 @@ def exceeded(
     heaviest = [f"messages[{place}] ({role}) with {tokens:,}" for tokens, place, role in ranked]
     if count.tools:
         heaviest.append(f"the tools with {count.tools:,}")
-    error = TokenBudgetExceededError(
-        f"The prompt takes {count.total:,} tokens and the answer must have room for {report.answer:,}: that is "
-        f"{report.excess:,} more than the limit of {report.limit:,} (counted by chat template {count.template}, which "
-        f"takes the fewest of those that the model may have). The heaviest are {', '.join(heaviest)}. {advice}"
+    error = too_long(
+        "The prompt",
+        count.total,
+        report.answer,
+        report.limit,
+        f" (counted by chat template {count.template}, which takes the fewest of those that the model may have). The "
+        f"heaviest are {', '.join(heaviest)}. {advice}",
     )
-    error.limit, error.prompt_tokens, error.completion_tokens = report.limit, count.total, report.answer
-    error.excess, error.template = report.excess, count.template
-    error.heaviest = tuple((place, tokens) for tokens, place, _ in ranked)
+    error.template, error.heaviest = count.template, tuple((place, tokens) for tokens, place, _ in ranked)
+    return error
+
+
+def too_long(what: str, tokens: int, answer: int, limit: int, more: str) -> TokenBudgetExceededError:
+    """Make the error for something that takes so many tokens, where the answer must have room for some as well."""
+    excess = tokens + answer - limit
+    error = TokenBudgetExceededError(
+        f"{what} takes {tokens:,} tokens and the answer must have room for {answer:,}: that is {excess:,} more than the "
+        f"limit of {limit:,}{more}"
+    )
+    error.limit, error.prompt_tokens, error.completion_tokens, error.excess = limit, tokens, answer, excess
     return error

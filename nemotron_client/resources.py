@@ -86,7 +86,7 @@ class Tokens(Resource):
     """Counting before anything is sent; only ``count_on_server`` asks anybody."""
 
     def count(
-        self, *, messages: str | Sequence[Message], tools: Sequence[Function | Mapping[str, object]] | None = None
+        self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
     ) -> TokenCount:
         """Count the tokens of a conversation, here.
 
@@ -105,8 +105,8 @@ class Tokens(Resource):
 
     def check(
         self,
-        *,
         messages: str | Sequence[Message],
+        *,
         tools: Sequence[Function | Mapping[str, object]] | None = None,
         max_tokens: int | None = None,
     ) -> BudgetReport:
@@ -154,7 +154,7 @@ class Tokens(Resource):
         return counting.fit(self._client, messages, tools, max_tokens)
 
     def count_on_server(
-        self, *, messages: str | Sequence[Message], tools: Sequence[Function | Mapping[str, object]] | None = None
+        self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
     ) -> int:
         """Have the server count, which vLLM and NIM 2 do; NVIDIA's endpoint has no such route.
 

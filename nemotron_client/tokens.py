@@ -150,23 +150,24 @@ def bound(messages: object, tools: object) -> int:
     """Bound the tokens of a conversation by its bytes: no text has more tokens than it has bytes in UTF-8."""
     if not is_array(messages) or not messages:
         messages = read_messages(messages)
-    most = _START + (_AROUND + _bytes(_definitions(tools)) if tools else 0)
+    most = _START + (_AROUND + size(_definitions(tools)) if tools else 0)
     texts: list[str] = []
     for index, message in enumerate(messages):
         if is_object(message) and len(message) == 2 and isinstance(content := message.get("content"), str):
             texts.append(content)  # most messages are a role and a text, and to encode them together is quick
         else:
             most += _most(read_message(message, index))
-    return most + _MOST_ADDED * len(texts) + _bytes("".join(texts))
+    return most + _MOST_ADDED * len(texts) + size("".join(texts))
 
 
 def _most(message: _Fields) -> int:
     calls = _tool_calls(message)
-    called = 1 + _bytes(_as_v7(calls)) if calls else 0  # the longest of the three forms
-    return _MOST_ADDED + _bytes(_text(message)) + called + _bytes(_answered(message))
+    called = 1 + size(_as_v7(calls)) if calls else 0  # the longest of the three forms
+    return _MOST_ADDED + size(_text(message)) + called + size(_answered(message))
 
 
-def _bytes(text: str) -> int:
+def size(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
     return len(text.encode("utf-8", "surrogatepass"))  # tiktoken makes U+FFFD of half a pair: three bytes as well
 
 
@@ -208,6 +209,22 @@ def _arguments(value: object) -> str:
         return _ENCODER.encode(json.loads(value or "{}"))
     except (ValueError, RecursionError):  # what is no JSON becomes a string in JSON
         return _ENCODER.encode(value)
+
+
+def readings(messages: Sequence[_Fields]) -> list[Sequence[_Fields]]:
+    """Return a conversation in each way that servers read it: they differ over arguments that are no object in JSON.
+
+    mistral-common shows these to the model, vLLM puts ``{}`` in their place (docs/explanation/protocol.md, "Counting
+    tokens").
+    """
+    if all(call.arguments.startswith("{") for message in messages for call in _tool_calls(message)):
+        return [messages]
+    return [messages, list(map(_emptied, messages))]
+
+
+def _emptied(message: _Fields) -> _Fields:
+    calls = [(c.id, c.name, c.arguments if c.arguments.startswith("{") else "{}") for c in _tool_calls(message)]
+    return {**message, "tool_calls": [{"id": i, "function": {"name": n, "arguments": a}} for i, n, a in calls]}
 
 
 def _as_v7(calls: Iterable[_Call]) -> str:

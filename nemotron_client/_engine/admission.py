@@ -8,15 +8,15 @@ does it in a thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.budget import WINDOW, BudgetReport, TokenBudget, check, exceeded, fit
+from nemotron_client.budget import WINDOW, BudgetReport, TokenBudget, by_template, check, exceeded, fit, too_long
 from nemotron_client.errors import InvalidRequestError, TokenBudgetWarning
 from nemotron_client.messages import Message, read_messages
-from nemotron_client.tokens import TEMPLATES, Template, Tools, bound
+from nemotron_client.tokens import TEMPLATES, Template, Tools, bound, size
 
 # An answer whose length nobody set is often cut short where it has less room than this part of the limit.
 _LITTLE = 128
@@ -49,8 +49,8 @@ class Templates:
             with suppress(InvalidRequestError):
                 request: Mapping[str, object] = json.loads(body)
                 counts = check(read_messages(request.get("messages")), _tools(request), templates=self._possible).counts
-                same: tuple[Template, ...] = tuple(count.template for count in counts if count.total == prompt_tokens)
-                self._possible = same or self._possible
+                same = {count.template for count in counts if count.total == prompt_tokens}
+                self._possible = tuple(filter(same.__contains__, self._possible)) or self._possible
         return self._possible
 
 
@@ -112,7 +112,8 @@ class Candidate:
         if self.budget.on_overflow == "off" or body.get("truncate_prompt_tokens") is not None:  # the server cuts it
             return True
         if self._most is None:
-            self._most = bound(body.get("messages"), body.get("tools"))
+            chat = "messages" in body
+            self._most = bound(body["messages"], body.get("tools")) if chat else max(_prompts(body, size))
         limit, answer, little = _limits(body, self.budget, window)
         return self._most + max(answer, little) <= limit
 
@@ -138,6 +139,8 @@ class Candidate:
     def _judged(self, window: int | None) -> Admitted:
         body, budget = self.body, self.budget
         limit, answer, little = _limits(body, budget, window)
+        if "messages" not in body:
+            return Admitted(body, warning=_judged_prompts(body, limit, answer, warns=budget.on_overflow == "warn"))
         messages, tools = read_messages(body.get("messages")), _tools(body)
         possible = self._templates.possible
         report = check(messages, tools, limit=limit, answer=answer, templates=possible)
@@ -157,7 +160,33 @@ def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None)
         asked = body.get(name)
         if isinstance(asked, int):
             return limit, asked, 0
-    return limit, budget.reserve, limit // _LITTLE
+    # A text completion is short by default: 16 tokens (vLLM's and OpenAI's).
+    return limit, budget.reserve, limit // _LITTLE if "messages" in body else 0
+
+
+def _prompts(body: Mapping[str, object], tokens: Callable[[str], int]) -> list[int]:
+    """Count the prompts of a text completion; each has the window to itself, and a text begins with a token more."""
+    prompt, start = body["prompt"], 0 if body.get("add_special_tokens") is False else 1
+    each = prompt if is_array(prompt) else [prompt]
+    if each and isinstance(each[0], int):  # token ids
+        return [len(each)]
+    return [start + tokens(one) if isinstance(one, str) else len(one) if is_array(one) else 0 for one in each] or [0]
+
+
+def _judged_prompts(body: Mapping[str, object], limit: int, answer: int, *, warns: bool) -> TokenBudgetWarning | None:
+    from nemotron_client._tekken import count
+
+    counts = _prompts(body, count)
+    most = max(counts)
+    if most + answer <= limit:
+        return None
+    place = counts.index(most)
+    what = "The prompt" if len(counts) == 1 else f"prompt[{place}]"
+    error = too_long(what, most, answer, limit, ". Cut as much, or ask for fewer max_tokens.")
+    error.heaviest = ((place, most),)
+    if not warns:
+        raise error
+    return TokenBudgetWarning(error.message)
 
 
 def _tools(body: Mapping[str, object]) -> Tools | None:
@@ -168,12 +197,11 @@ def _tools(body: Mapping[str, object]) -> Tools | None:
 def _warning(report: BudgetReport, little: int) -> TokenBudgetWarning | None:
     if report.overflows:
         return TokenBudgetWarning(exceeded(report).message)
-    least, most = report.least, report.most
     if not report.fits:
         return TokenBudgetWarning(
-            f"The prompt takes {least.total:,} tokens by chat template {least.template} and {most.total:,} by "
-            f"{most.template}, the answer must have room for {report.answer:,}, and the limit is {report.limit:,}: "
-            "which template the model has is not known, so this may be refused or its answer cut short."
+            f"The prompt takes {by_template(report.counts)}, the answer must have room for {report.answer:,}, and the "
+            f"limit is {report.limit:,}: which of these counts is the server's is not known, so this may be refused or "
+            "its answer cut short."
         )
     if report.left < little:
         return TokenBudgetWarning(

@@ -245,9 +245,13 @@ class StreamReader(Generic[ItemT, AnswerT]):
     def _refuse(self, data: bytes) -> None:
         refusal = refusals.read(redact(data, self._secrets))
         code = "" if refusal.code is None else f" (code {refusal.code})"
-        self._break(
-            f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": "), body=refusal.body
-        )
+        message = f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": ")
+        overflow = None if self.progress else refusals.overflow_inside(refusal, message)
+        if overflow is None:
+            self._break(message, body=refusal.body)
+        else:
+            overflow.request_id, overflow.attempts = self.response.request_id, self.response.attempts
+            self.error, self.ended = overflow, True
 
     def _break(
         self,

@@ -169,9 +169,25 @@ def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> 
     error.status_code = status
     error.code, error.type, error.param = refusal.code, refusal.type, refusal.param
     if isinstance(error, ContextLengthExceededError) and overflow is not None:
-        error.limit, error.prompt_tokens, error.completion_tokens = overflow
-        error.hint = "Shorten the conversation, or ask for fewer tokens with max_tokens."
+        _tell(error, overflow)
     return error
+
+
+def overflow_inside(refusal: Refusal, message: str) -> ContextLengthExceededError | None:
+    """Make the error for an overflow that a stream tells of, in these words; None where it tells of something else."""
+    overflow = context_overflow(refusal.message)
+    if overflow is None:
+        return None
+    error = ContextLengthExceededError(message, body=refusal.body)
+    error.status_code = HTTPStatus.BAD_REQUEST
+    error.code, error.type, error.param = refusal.code, refusal.type, refusal.param
+    _tell(error, overflow)
+    return error
+
+
+def _tell(error: ContextLengthExceededError, overflow: tuple[int | None, int | None, int | None]) -> None:
+    error.limit, error.prompt_tokens, error.completion_tokens = overflow
+    error.hint = "Shorten the conversation, or ask for fewer tokens with max_tokens."
 
 
 def _phrase(status: int) -> str:
@@ -208,6 +224,11 @@ _OVERFLOWS = tuple(
             r".*?context length is only (?P<limit>\d+)"
         ),
         r"maximum context length is (?P<limit>\d+)",
+        (
+            r"maximum context length of (?P<limit>\d+) tokens"
+            r"(?:.*?(?P<prompt>\d+) tokens from the input messages and (?P<answer>\d+) tokens for the completion)?"
+        ),
+        r"input \((?P<prompt>\d+) tokens\) is longer than the model's context length \((?P<limit>\d+) tokens",
         r"decoder prompt \(length (?P<prompt>\d+)\) is longer than the maximum model length of (?P<limit>\d+)",
         r"request \((?P<prompt>\d+) tokens\) exceeds the available context size \((?P<limit>\d+) tokens",
         r"prompt length \((?P<prompt>\d+)[^)]*\).*?should not exceed max_num_tokens \((?P<limit>\d+)",

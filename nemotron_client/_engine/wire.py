@@ -203,7 +203,8 @@ def text_call(config: Config, prompt: Prompt, options: Mapping[str, object], *, 
         raise InvalidRequestError(msg, parameter="prompt")
     own = picked(options, CallOptions)
     _complete(body, config, own, stream=stream)
-    return _post(config, "/completions", body, own, stream=stream)
+    candidate = Candidate(body, own.get("budget") or config.budget)
+    return _post(config, "/completions", body, own, stream=stream, candidate=candidate)
 
 
 def asking_usage(options: Mapping[str, object]) -> Mapping[str, object]:
@@ -229,8 +230,8 @@ def post_call(config: Config, url: str, body: Mapping[str, object]) -> Call:
     return replace(get_call(config, url), body=_encode(body))
 
 
-class _Chat(TypedDict, total=False):
-    # what a call of the chat route has beside what all have; as `Call`
+class _Own(TypedDict, total=False):
+    # what not all calls have; as `Call`
     candidate: Candidate | None
     repairs: tuple[Repair, ...]
     names: Mapping[str, str]
@@ -248,7 +249,7 @@ def _complete(body: dict[str, object], config: Config, own: CallOptions, *, stre
 
 
 def _post(
-    config: Config, path: str, body: Mapping[str, object], own: CallOptions, *, stream: bool, **chat: Unpack[_Chat]
+    config: Config, path: str, body: Mapping[str, object], own: CallOptions, *, stream: bool, **own_fields: Unpack[_Own]
 ) -> Call:
     try:
         timeout = Timeout.of(own["timeout"], config.timeout) if "timeout" in own else config.timeout
@@ -264,7 +265,7 @@ def _post(
         timeout=timeout,
         retry=retry,
         headers=_headers(config, own.get("extra_headers"), "text/event-stream" if stream else "application/json"),
-        **chat,
+        **own_fields,
     )
 
 

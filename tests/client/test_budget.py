@@ -1,5 +1,6 @@
 """A server of one's own with a window of 4,096: what doesn't fit never leaves, and checking holds nobody up."""
 
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import anyio
@@ -105,6 +106,14 @@ async def test_what_overflows_never_leaves(
     assert (error.prompt_tokens or 0) >= WINDOW
     assert error.excess == (error.prompt_tokens or 0) + 1 - WINDOW
     assert error.heaviest[0][0] == 0
+
+
+async def test_a_text_completion_that_overflows_never_leaves_either(client: Either, server: MockServer) -> None:
+    with pytest.raises(TokenBudgetExceededError, match="takes 5,001 tokens .* than the limit of 4,096"):
+        await client.complete(" word" * 5000)
+    with pytest.raises(TokenBudgetExceededError):
+        await client.complete_stream(" word" * 5000)
+    assert server.posts == 0
 
 
 async def test_the_last_token_decides(client: Either, server: MockServer) -> None:
@@ -299,6 +308,24 @@ async def test_the_event_loop_is_free_while_a_long_prompt_is_counted(
     await client.create(messages, budget=TokenBudget(limit=101_000))
     assert server.posts == 1
     assert max(map(len, counted)) > 500_000
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_counting_can_be_cancelled(client: Either, server: MockServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting, enough = anyio.Event(), threading.Event()
+
+    def count(each: str) -> int:
+        from_thread.run_sync(counting.set)
+        enough.wait()
+        return len(each)
+
+    monkeypatch.setattr(tekken, "count", count)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(client.create, "word " * WINDOW)
+        await counting.wait()
+        tasks.cancel_scope.cancel()
+    enough.set()
+    assert server.posts == 0
 
 
 async def test_many_calls_at_once_ask_once_and_are_judged_alike(connect: Connect, server: MockServer) -> None:

@@ -5,6 +5,7 @@ Its functions that its own types leave open are imported by name.
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
@@ -55,6 +56,24 @@ def tokens(template: Template, messages: Conversation, tools: Conversation | Non
     """Count a conversation, whether a validator takes it or not."""
     request = _normalize.get_normalizer(TokenizerVersion(template)).from_chat_completion_request(_read(messages, tools))
     return len(_ENCODERS[template](tekkenizer()).encode_instruct(request).tokens)
+
+
+def readings(messages: Conversation) -> tuple[Conversation, ...]:
+    """Return a conversation as mistral-common reads it, and as vLLM does, which takes only objects for arguments."""
+    return messages, [
+        {**message, "tool_calls": [_as_vllm_reads(call) for call in calls]}
+        if isinstance(calls := message.get("tool_calls"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _as_vllm_reads(call: Wire) -> Wire:
+    function: Any = call["function"]
+    arguments: Any = function["arguments"]
+    with suppress(ValueError):
+        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+    return {**call, "function": {**function, "arguments": arguments if isinstance(arguments, dict) else {}}}
 
 
 def refusal(template: Template, messages: Conversation, tools: Conversation | None = None) -> str | None:

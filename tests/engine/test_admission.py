@@ -1,6 +1,7 @@
 """Whether a request may be sent: proved by its bytes, else counted; judged by mistral-common."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from nemotron_client._engine.admission import Admitted, Candidate, Templates
 from nemotron_client.budget import OnOverflow, TokenBudget
 from nemotron_client.errors import InvalidRequestError, TokenBudgetExceededError
-from nemotron_client.tokens import TEMPLATES, TokenCounter
+from nemotron_client.tokens import TEMPLATES, Template, TokenCounter
 from tests.engine import conversations, judge
 from tests.engine.judge import Conversation, Wire
 
@@ -24,6 +25,10 @@ CALLED: Conversation = [
     {"role": "tool", "tool_call_id": "abcdefgh1", "content": "found"},
 ]
 LEAST, MIDDLE, MOST = sorted(TokenCounter(template).count(CALLED).total for template in TEMPLATES)
+
+
+MALFORMED: Wire = {**CALL, "function": {"name": "look_up", "arguments": '{"a": "' + " word" * 100}}
+MISCALLED: Conversation = [CALLED[0], {**CALLED[1], "tool_calls": [MALFORMED]}, CALLED[2]]
 
 
 def body(words: int = 100, **fields: object) -> Wire:
@@ -138,7 +143,7 @@ def test_an_overflow_may_lose_its_oldest_messages() -> None:
 def test_what_overflows_by_some_templates_only_is_sent_with_a_warning(on_overflow: OnOverflow) -> None:
     admitted = admit({"messages": CALLED}, budget(LEAST + 1, on_overflow))
     assert admitted.body["messages"] == CALLED
-    assert f"The prompt takes {LEAST} tokens by chat template v13 and {MOST} by v7" in str(admitted.warning)
+    assert f"The prompt takes {MOST} by v7, {MIDDLE} by v11, {LEAST} by v13, the answer" in str(admitted.warning)
 
 
 def test_what_may_overflow_loses_messages_where_that_was_asked_for() -> None:
@@ -167,6 +172,15 @@ def test_the_warning_tells_how_little_it_is() -> None:
     assert admit(body(12_800, max_tokens=47), budget(12_850)).warning is None
 
 
+@pytest.mark.parametrize(("limit", "warned"), [(LEAST + 50, True), (MOST + 150, False)])
+def test_arguments_that_are_no_json_may_be_dropped_by_the_server_so_they_alone_are_no_reason_to_refuse(
+    limit: int, *, warned: bool
+) -> None:
+    admitted = admit({"messages": MISCALLED, "max_tokens": 1}, budget(limit))
+    assert (admitted.warning is not None) is warned
+    assert not warned or re.search(r"takes \d+ to 1\d\d by v7, \d+ to 1\d\d by v11", str(admitted.warning))
+
+
 def test_tools_are_counted() -> None:
     tools = [{"type": "function", "function": {"name": "look_up"}}]
     report = admit(body(100, tools=tools), budget(140)).report
@@ -191,6 +205,13 @@ def answered(*evidence: tuple[object, int]) -> Templates:
 def test_a_real_answer_tells_the_template(template: str) -> None:
     count = {"v7": MOST, "v11": MIDDLE, "v13": LEAST}[template]
     assert answered(({"messages": CALLED}, count)).possible == (template,)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("reading", [0, 1], ids=["shown", "dropped"])
+def test_it_tells_so_too_where_arguments_are_no_json(template: Template, reading: int) -> None:
+    prompt_tokens = judge.tokens(template, judge.readings(MISCALLED)[reading])
+    assert answered(({"messages": MISCALLED}, prompt_tokens)).possible == (template,)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +242,52 @@ def test_a_known_template_decides_what_was_in_doubt() -> None:
         admit(request, limit, templates=answered(({"messages": CALLED}, MOST)))
 
 
+# Text completions
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        pytest.param(" word" * 100, 101, id="a-text"),
+        pytest.param([" word" * 10, " word" * 100, "a"], 101, id="the-longest-of-several"),
+        pytest.param(list(range(101)), 101, id="token-ids"),
+        pytest.param([[1, 2], list(range(101))], 101, id="the-longest-of-several-in-token-ids"),
+        pytest.param([], 0, id="nothing"),
+        pytest.param(None, 0, id="what-no-client-knows"),
+    ],
+)
+def test_a_text_completion_fits_with_each_of_its_prompts(prompt: object, tokens: int) -> None:
+    request: Wire = {"prompt": prompt, "max_tokens": 20}
+    assert admit(request, budget(tokens + 20)).body is request
+    assert not proven(request, budget(tokens + 19))
+    with pytest.raises(
+        TokenBudgetExceededError, match=f"takes {tokens} tokens.* must have room for 20: that is 1 more"
+    ):
+        admit(request, budget(tokens + 19))
+
+
+def test_a_prompt_that_is_too_long_is_told_from_the_others() -> None:
+    with pytest.raises(TokenBudgetExceededError, match=r"^prompt\[1\] takes 101 tokens") as caught:
+        admit({"prompt": ["a", " word" * 100]}, budget(50, "fit"))
+    error = caught.value
+    assert (error.limit, error.prompt_tokens, error.completion_tokens, error.excess) == (50, 101, 1, 52)
+    assert (error.heaviest, error.template) == (((1, 101),), "")
+
+
+def test_a_prompt_that_is_too_long_may_be_sent_with_a_warning() -> None:
+    admitted = admit({"prompt": " word" * 100}, budget(50, "warn"))
+    assert str(admitted.warning).startswith("The prompt takes 101 tokens")
+    assert admit({"prompt": " word" * 100}, budget(102)).warning is None
+
+
+def test_a_prompt_without_the_token_at_the_start_is_one_shorter() -> None:
+    assert admit({"prompt": " word" * 100, "add_special_tokens": False}, budget(101)).warning is None
+
+
 @given(st.randoms(use_true_random=True), st.integers(-3, 3), st.integers(1, 50))
 def test_refused_is_what_overflows_by_every_template_and_nothing_else(random: Random, off: int, answer: int) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
-    counts = [judge.tokens(template, messages, tools) for template in TEMPLATES]
+    counts = [judge.tokens(each, reading, tools) for reading in judge.readings(messages) for each in TEMPLATES]
     limit = max(random.choice(counts) + answer + off, 1)
     request = {"messages": messages, "tools": tools, "max_tokens": answer}
     fits = min(counts) + answer <= limit

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from random import Random
 
 import pytest
@@ -117,6 +118,7 @@ def test_a_string_is_fitted_as_one_user_message() -> None:
 U1, U2, U3 = (said("user", words) for words in (11, 12, 13))
 A1, A2 = said("assistant", 14), said("assistant", 15)
 SYSTEM, DEVELOPER = said("system"), said("developer")
+LAST: list[Wire] = [{**CALLING}, {**RESULT}]
 
 
 @pytest.mark.parametrize(
@@ -129,13 +131,15 @@ SYSTEM, DEVELOPER = said("system"), said("developer")
         pytest.param([U1, A1, U2, U3], [U2, U3], id="all-of-the-last-question-stays"),
         pytest.param([U1, A1, U2, SYSTEM, U3], [U2, SYSTEM, U3], id="also-around-a-system-message"),
         pytest.param([A1, U1], [U1], id="a-greeting-goes-first"),
+        pytest.param([U1, A1, U2, CALLING, RESULT, *LAST], [U2, *LAST], id="of-a-run-the-last-calls-stay"),
+        pytest.param([U1, U2, *LAST, SYSTEM, A1], [U1, U2, SYSTEM, A1], id="or-the-last-answer"),
     ],
 )
 def test_what_may_be_dropped_goes(messages: list[Wire], kept: list[Wire]) -> None:
     least = check(kept).used
     fitted = fit(messages, limit=least + 1)
     assert fitted.messages == kept
-    assert [message for message in messages if message not in kept] == fitted.dropped
+    assert same([message for message in messages if not any(message is one for one in fitted.messages)], fitted.dropped)
     assert fitted.report == check(kept, limit=least + 1)
 
 
@@ -184,15 +188,24 @@ def test_what_is_no_conversation_is_refused(function: object) -> None:
         function([])
 
 
-def exchanges(messages: Conversation) -> list[list[Wire]]:
-    """Cut what isn't the system's where a user begins to speak."""
-    found: list[list[Wire]] = []
+def droppable(messages: Conversation) -> list[list[Wire]]:
+    """Cut what isn't the system's where a user begins to speak, and the last part where the assistant does."""
+    exchanges, rounds = list[list[Wire]](), list[list[Wire]]()
+    before = ""
     for message in messages:
-        if message["role"] not in {"system", "developer"}:
-            if not found or (message["role"] == "user" and found[-1][-1]["role"] != "user"):
-                found.append([])
-            found[-1].append(message)
-    return found
+        role = str(message["role"])
+        if role not in {"system", "developer"}:
+            if role != before == "user":
+                rounds.clear()
+            if role == "user" != before:
+                exchanges.append([])
+            elif role == "assistant" != before:
+                rounds.append([])
+            exchanges[-1].append(message)
+            if role != "user":
+                rounds[-1].append(message)
+            before = role
+    return exchanges[:-1] + (rounds[:-1] if before != "user" else [])
 
 
 def without(messages: Conversation, groups: list[list[Wire]]) -> list[Wire]:
@@ -208,20 +221,27 @@ def same(messages: Sequence[Message], others: Sequence[Message]) -> bool:
 @given(st.randoms(use_true_random=True), st.integers(0, 40))
 def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(random: Random, answer: int) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
-    groups = exchanges(messages)
+    groups = droppable(messages)
 
-    def judged(dropped: int) -> dict[str, int]:
-        return {each: judge.tokens(each, without(messages, groups[:dropped]), tools) for each in TEMPLATES}
+    def judged(dropped: int) -> set[tuple[str, int]]:
+        rest = judge.readings(without(messages, groups[:dropped]))
+        return {(each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES}
 
-    least = min(judged(len(groups) - 1).values())
+    def most(dropped: int) -> int:
+        return max(tokens for _, tokens in judged(dropped))
+
+    least = min(tokens for _, tokens in judged(len(groups)))
     limit = random.randrange(least - 5, check(messages, tools).used + answer + 5)
+    copy = deepcopy(messages)
     fits = least + answer <= limit
     with nullcontext() if fits else pytest.raises(TokenBudgetExceededError):
         fitted = fit(messages, tools, limit=limit, answer=answer)
-        number = len(groups) - len(exchanges(rest := read_messages(fitted.messages)))
-        assert same(fitted.dropped, [message for group in groups[:number] for message in group])
+        number = next(n for n in range(len(groups) + 1) if sum(map(len, groups[:n])) == len(fitted.dropped))
         assert same(fitted.messages, without(messages, groups[:number]))
-        assert {count.template: count.total for count in fitted.report.counts} == judged(number)
-        assert max(judged(number).values()) + answer <= limit or number == len(groups) - 1
-        assert not number or max(judged(number - 1).values()) + answer > limit
+        assert same(fitted.dropped, [each for each in messages if not any(each is kept for kept in fitted.messages)])
+        assert {(count.template, count.total) for count in fitted.report.counts} == judged(number)
+        assert most(number) + answer <= limit or number == len(groups)
+        assert not number or most(number - 1) + answer > limit
+        rest = read_messages(fitted.messages)
         assert [judge.refusal(each, rest, tools) for each in TEMPLATES] == [None] * 3
+    assert messages == copy

@@ -125,10 +125,14 @@ def test_a_call_is_judged_once() -> None:
     assert sent(talk) == {"model": "m", "messages": [SYSTEM, NEW]}
 
 
-def test_a_text_completion_has_no_budget() -> None:
-    client = who(5)
+def test_a_text_completion_has_a_budget_too() -> None:
+    client = who(50)
     call = wire.text_call(client.config, "word " * 100, {}, stream=False)
-    assert not flows.is_counted(client, call)
+    assert flows.is_counted(client, call)
+    talk = Talk(flows.text(client, call, now=0.0))
+    with pytest.raises(TokenBudgetExceededError, match="takes 102 tokens"):
+        talk.end()
+    call = wire.text_call(client.config, "word " * 100, {"budget": TokenBudget(limit=200)}, stream=False)
     talk = Talk(flows.text(client, call, now=0.0))
     talk.end(reply(200, {"id": "c", "choices": [{"text": "x"}]}))
     assert talk.posts == 1

@@ -17,6 +17,7 @@ from nemotron_client.errors import (
     APIError,
     APITimeoutError,
     Attempt,
+    ContextLengthExceededError,
     InvalidResponseError,
     NemotronError,
     StreamInterruptedError,
@@ -317,6 +318,18 @@ def test_whatever_breaks_a_stream_is_an_error_that_keeps_what_had_come(
         TextDelta("Hello") if of is chat_events else ChatCompletionChunk.model_validate_json(HELLO[6:])
     )
     assert not any(isinstance(item, Finished) for item in broken.items)
+
+
+TOO_LONG = {"message": "The input (6010 tokens) is longer than the model's context length (4096 tokens).", "code": 400}
+
+
+def test_an_overflow_that_is_told_in_a_stream_is_one_as_long_as_nothing_had_come() -> None:
+    error = read(event({"error": TOO_LONG})).error
+    assert type(error) is ContextLengthExceededError
+    assert (error.limit, error.prompt_tokens, error.status_code, error.code) == (4096, 6010, 400, 400)
+    assert (error.request_id, error.attempts) == ("req-1", INFO.attempts)
+    assert "max_tokens" in str(error)
+    assert type(read(HELLO, event({"error": TOO_LONG})).error) is StreamInterruptedError
 
 
 def test_an_event_over_the_limit_after_the_end_of_the_answer_changes_nothing() -> None:

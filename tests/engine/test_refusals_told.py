@@ -167,6 +167,22 @@ def test_where_nothing_is_known_no_hint_is_made_up() -> None:
             None,
             id="l",
         ),
+        pytest.param(
+            "The input (6010 tokens) is longer than the model's context length (4096 tokens).",
+            4096,
+            6010,
+            None,
+            id="m-input",
+        ),
+        pytest.param(
+            "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of "
+            "5000 tokens: 3000 tokens from the input messages and 2000 tokens for the completion. Please reduce the "
+            "number of tokens.",
+            4096,
+            3000,
+            2000,
+            id="m-total",
+        ),
     ],
 )
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
