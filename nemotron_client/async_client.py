@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Self
 
 from ._engine.sending import Client, Shared
 from ._transport.nonblocking import Nonblocking
 from ._transport.observe import observer
 from .async_chat import AsyncChat
 from .async_resources import AsyncModels, AsyncServer, AsyncTextCompletions, AsyncTokens
+from .base import BaseClient
 from .budget import TokenBudget
 from .config import UNCHANGED, hidden, resolve
 from .retry import RetryPolicy
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .events import HookEvent
 
 
-class AsyncNemotron:
+class AsyncNemotron(BaseClient[Nonblocking]):
     """Talk to mistral-nemotron, hosted by NVIDIA or on a server of one's own.
 
     For asyncio and trio, one running event loop at a time. Use it in ``async with``, or ``await close()`` it.
@@ -93,38 +94,12 @@ class AsyncNemotron:
         self._set(Client(config, Shared(observer(on_event))), driver, owns=True)
 
     def _set(self, client: Client, driver: Nonblocking, *, owns: bool) -> None:
-        self._client, self._driver, self._owns = client, driver, owns
+        super()._set(client, driver, owns=owns)
         self.chat: AsyncChat = AsyncChat(client, driver)
         self.completions: AsyncTextCompletions = AsyncTextCompletions(client, driver)
         self.models: AsyncModels = AsyncModels(client, driver)
         self.tokens: AsyncTokens = AsyncTokens(client, driver)
         self.server: AsyncServer = AsyncServer(client, driver)
-
-    def with_options(
-        self,
-        *,
-        model: str | None = None,
-        timeout: Timeout | float | None = UNCHANGED,
-        max_retries: int | None = None,
-        retry: RetryPolicy | None = None,
-        budget: TokenBudget | None = None,
-    ) -> Self:
-        """Return a client with other settings that shares this one's connections; closing it closes nothing.
-
-        Args:
-            model: The model's name.
-            timeout: A Timeout; a number of seconds for everything; or None for no limit.
-            max_retries: How often an outage is tried again.
-            retry: When a failed request is sent again.
-            budget: How many tokens a request may take.
-
-        Raises:
-            ConfigurationError: A setting is not possible.
-        """
-        config = self._client.config.changed(model, timeout, max_retries, retry, budget)
-        copy = type(self).__new__(type(self))
-        copy._set(Client(config, self._client.shared), self._driver, owns=False)  # noqa: SLF001 - of the same class
-        return copy
 
     async def close(self) -> None:
         """Close the connections; an ``http_client`` that was given stays open."""
@@ -142,21 +117,3 @@ class AsyncNemotron:
     ) -> None:
         """Close the connections."""
         await self.close()
-
-    def __repr__(self) -> str:
-        """Show where it talks to, and no key."""
-        if not hasattr(self, "_client"):  # as in the traceback of the error that kept it from being made
-            return f"{type(self).__name__}()"
-        config, served = self._client.config, self._client.shared.served
-        model = config.model or (served.id if served else None)
-        shown = "<asked of the server>" if model is None else repr(model)
-        return f"{type(self).__name__}(base_url={config.base_url!r}, model={shown})"
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse: a pickle would carry the key, and connections can't be carried.
-
-        Raises:
-            TypeError: Always.
-        """
-        msg = f"{type(self).__name__} can't be pickled or copied: it holds a key and connections. Make another one."
-        raise TypeError(msg)

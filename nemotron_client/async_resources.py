@@ -9,11 +9,10 @@ from anyio import to_thread
 
 from ._engine import counting, flows, learning, reader, server, wire
 from ._engine.sending import Client
-from .budget import BudgetReport, Fitted
+from .base import LocalTokens
 from .messages import Completion, Message, Model, ModelList, Readiness, ResponseInfo, ServerVersion
 from .options import Function, Prompt, TextOptions, with_signature
 from .streams import AsyncStream
-from .tokens import TokenCount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,76 +85,8 @@ class AsyncTextCompletions(AsyncResource):
         return AsyncStream(chunks, body)
 
 
-class AsyncTokens(AsyncResource):
+class AsyncTokens(LocalTokens, AsyncResource):
     """Counting before anything is sent; only ``count_on_server`` asks anybody."""
-
-    def count(
-        self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
-    ) -> TokenCount:
-        """Count the tokens of a conversation, here.
-
-        Args:
-            messages: The conversation; a string is one user message.
-            tools: What is offered with it.
-
-        Returns:
-            The count, by the template that takes the most of those that the model may have.
-
-        Raises:
-            InvalidRequestError: A message is none.
-            ToolDefinitionError: A tool can't be offered.
-        """
-        return self.check(messages=messages, tools=tools).most
-
-    def check(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        tools: Sequence[Function | Mapping[str, object]] | None = None,
-        max_tokens: int | None = None,
-    ) -> BudgetReport:
-        """Compare a conversation with the budget, here.
-
-        The window of a server of one's own is known once a call has needed it, or ``models.list()`` was called; until
-        then it is taken for 131,072.
-
-        Args:
-            messages: The conversation; a string is one user message.
-            tools: What is offered with it.
-            max_tokens: How long the answer may be; by default the budget's reserve.
-
-        Returns:
-            What it takes, what is left, and whether it fits; prints as a table.
-
-        Raises:
-            InvalidRequestError: A message is none, or ``max_tokens`` is not possible.
-            ToolDefinitionError: A tool can't be offered.
-        """
-        return counting.check(self._client, messages, tools, max_tokens)
-
-    def fit(
-        self,
-        messages: str | Sequence[Message],
-        *,
-        tools: Sequence[Function | Mapping[str, object]] | None = None,
-        max_tokens: int | None = None,
-    ) -> Fitted:
-        """Drop the oldest messages until the rest fits, here; the limit is that of ``check``.
-
-        Args:
-            messages: The conversation; a string is one user message.
-            tools: What is offered with it.
-            max_tokens: How long the answer may be; by default the budget's reserve.
-
-        Returns:
-            The messages that fit, and those that were dropped.
-
-        Raises:
-            TokenBudgetExceededError: What has to stay overflows.
-            InvalidRequestError: A message is none, or ``max_tokens`` is not possible.
-            ToolDefinitionError: A tool can't be offered.
-        """
-        return counting.fit(self._client, messages, tools, max_tokens)
 
     async def count_on_server(
         self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
