@@ -85,6 +85,7 @@ def _stream(client: Nemotron) -> None:
 
 def _parse(client: Nemotron) -> None:
     question = "Give me Alice as JSON."
+    print(">>> class Person(BaseModel): name: str; age: int")
     print(f'>>> client.chat.completions.parse(messages="{question}", response_format=Person, max_tokens=100).parsed')
     done = client.chat.completions.parse(messages=question, response_format=Person, max_tokens=100)
     print(repr(done.parsed))
@@ -93,6 +94,7 @@ def _parse(client: Nemotron) -> None:
 
 def _call_a_tool(client: Nemotron) -> None:
     question = "What is the weather in Paris?"
+    print('>>> def get_weather(city: str, unit: Literal["c", "f"]) -> str: ...')
     print(f'>>> client.chat.completions.stream_tools(messages="{question}", tools=[get_weather], max_tokens=100)')
     with client.chat.completions.stream_tools(messages=question, tools=[get_weather], max_tokens=100) as events:
         for event in events:

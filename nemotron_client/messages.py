@@ -6,7 +6,7 @@ Lenient on the way in: unknown fields are kept, everything a server may leave ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
@@ -29,6 +29,10 @@ _CUT_SHORT = frozenset({"length", "model_length", "abort"})
 class _Wire(BaseModel):
     # Built when the first answer is read, which half of importing this library would otherwise go to.
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", defer_build=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """Leave out what is None: servers send a dozen such fields."""
+        return ((name, value) for name, value in super().__repr_args__() if value is not None)
 
 
 class FunctionCall(_Wire):

@@ -55,6 +55,7 @@ _WHOLE = Field(description="a whole number")
 _FLAG = Field(description="True or False")
 _TEXT = Field(description="a string")
 _OBJECT = Field(description="a mapping with string keys")
+_FORMAT = Field(description='a mapping such as {"type": "json_object"}; a class or another type goes to parse()')
 _STRINGS = Field(description="a sequence of strings")
 _TOKENS = Field(description="a sequence of token ids")
 _OBJECTS = Field(description="a sequence of mappings")
@@ -148,7 +149,7 @@ class _Sampling(TypedDict, total=False):
 class _Shape(TypedDict, total=False):
     # How many answers, and of what form
     n: Annotated[int, _COUNT] | None
-    response_format: Annotated[Json, _OBJECT] | None
+    response_format: Annotated[Json, _FORMAT] | None
     structured_outputs: Annotated[Json, _OBJECT] | None
     guided_json: Annotated[str | Json, _SCHEMA] | None
     guided_regex: Annotated[str, _TEXT] | None

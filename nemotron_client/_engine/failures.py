@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PROBLEMS: dict[Problem, tuple[str, str, bool]] = {
     # What happened; what to check; whether it may pass while the request surely isn't running.
-    "dns": ("the host name could not be found", "Check base_url for a typing mistake, and the network or VPN.", True),
+    "dns": ("the host name could not be found", "Check the network or VPN, and base_url for a typing mistake.", True),
     "refused": (
         "nothing listens there",
         "Check that the server runs, the port in base_url, and the proxy if there is one.",
@@ -55,7 +55,7 @@ def connection_failure(request: Request, failure: Failure) -> APIConnectionError
         hint = "The server seems to speak plain http: write http:// in base_url."
     timed_out = failure.problem in {"connect timeout", "timeout", "total"}
     where = urlsplit(request.url)
-    after = f" after {failure.now - failure.sent:.1f} s" if timed_out else ""
+    after = f" after {round(failure.now - failure.sent, 2):g} s" if timed_out else ""
     said = f" ({redact_text(failure.detail, request.headers)})" if failure.detail else ""
     error = (APITimeoutError if timed_out else APIConnectionError)(
         f"{request.method} {where.scheme}://{where.netloc}{where.path}: {what}{after}{said}.", hint=hint

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from math import isfinite
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from nemotron_client._json import is_array, is_object
 from nemotron_client.config import redact, redact_text
@@ -164,7 +165,7 @@ def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> 
         kind = ContextLengthExceededError
     elif status == HTTPStatus.BAD_REQUEST and "DEGRADED function" in refusal.message:
         kind = DegradedError
-    hint = _hint(status, refusal.message, hosted=hosted, sent_key="authorization" in request.headers)
+    hint = _hint(status, refusal.message, request, hosted=hosted)
     error = kind(message, body=refusal.body, hint=hint)
     error.status_code = status
     error.code, error.type, error.param = refusal.code, refusal.type, refusal.param
@@ -257,17 +258,17 @@ def wants_bridge(error: BadRequestError) -> bool:
     return "Unexpected role 'user' after role 'tool'" in error.message
 
 
-def _hint(status: int, message: str, *, hosted: bool, sent_key: bool) -> str | None:
+def _hint(status: int, message: str, request: Request, *, hosted: bool) -> str | None:
     if "DEGRADED function" in message:
         return "This is an outage of the hosted model, not a mistake of yours; try again later."
     if status == HTTPStatus.NOT_FOUND:
-        return _hint_not_found(message, hosted=hosted)
+        return _hint_not_found(message, request.url, hosted=hosted)
     if status in {400, 422} and re.search(r"extra_forbidden|[Uu]nsupported parameter|Extra inputs", message):
         return "This server refuses a parameter that it doesn't know; leave it out."
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and "role not supported" in message:
         return "The server means that the request can't be accepted: this model takes no message of that role."
     if status == HTTPStatus.UNAUTHORIZED and not hosted:
-        return _KEY_REFUSED if sent_key else _KEY_WANTED
+        return _KEY_REFUSED if "authorization" in request.headers else _KEY_WANTED
     return _HINTS.get(status)
 
 
@@ -291,13 +292,16 @@ _HINTS = {
 }
 
 
-def _hint_not_found(message: str, *, hosted: bool) -> str:
+def _hint_not_found(message: str, url: str, *, hosted: bool) -> str:
     if "Not found for account" in message or "in account" in message:
         return "The model exists, but not for this account: accept its terms on its page at https://build.nvidia.com."
     if "model" in message.lower() and "page not found" not in message:
         return "The server has no model of that name. client.models.list() shows what there is."
     if hosted:
         return "The gateway says the same for a wrong model name and a wrong path: check model=... and base_url=...."
+    place = urlsplit(url)
+    if "/v1" not in place.path:
+        return f"There is no such route on this server. Try base_url='{place.scheme}://{place.netloc}/v1'."
     return "There is no such route on this server: base_url should end where the API begins, mostly in /v1."
 
 

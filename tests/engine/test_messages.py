@@ -116,3 +116,9 @@ def test_a_version_has_two_names() -> None:
 )
 def test_what_a_server_may_leave_out_has_a_default(model: type[BaseModel], expected: object) -> None:
     assert model.model_validate_json("{}").model_dump(exclude_none=True) == expected
+
+
+def test_what_is_none_is_not_shown() -> None:
+    done = ChatCompletion.model_validate({"choices": [{"message": {"content": "Hi", "audio": None}}], "service": None})
+    assert repr(done.choices[0]) == "Choice(index=0, message=AssistantMessage(role='assistant', content='Hi'))"
+    assert "None" not in repr(done)

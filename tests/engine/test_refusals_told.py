@@ -361,3 +361,9 @@ def test_an_answer_that_was_closed_while_it_was_read_is_told() -> None:
     error = failures.connection_failure(REQUEST, failure("closed"))
     assert "was closed while it was being read" in str(error)
     assert not error.may_pass
+
+
+def test_a_base_url_without_v1_is_told_with_it() -> None:
+    asked = replace(REQUEST, url="http://localhost:8000/chat/completions")
+    error = refusals.status_failure(asked, reply(404, b'{"detail":"Not Found"}'), hosted=False)
+    assert error.hint == "There is no such route on this server. Try base_url='http://localhost:8000/v1'."
