@@ -8,7 +8,6 @@ from ._engine import flows, reader, wire
 from ._engine.sending import Client
 from ._json import is_object
 from .async_resources import AsyncResource
-from .errors import NemotronError
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
 from .streams import AsyncChatStream, AsyncStream
 
@@ -239,21 +238,16 @@ class AsyncChatCompletions(AsyncResource):
 
         loop, asked = started(messages, tools, options, approvals=approvals)
         claim_run(messages, claim)
-        try:
-            async with ToolTasks() as tasks:
-                tasks.start(loop.jobs)  # of a run that is resumed
-                while loop.status in {"answering", "running"}:
-                    if loop.status == "answering":
-                        call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
-                        loop.received(
-                            await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
-                        )
-                        tasks.start(loop.jobs)
-                    else:
-                        loop.answered(*await tasks.next())
-        except NemotronError as error:
-            error.run = loop.run
-            raise
+        async with ToolTasks(loop) as tasks:
+            tasks.start()  # of a run that is resumed
+            while loop.status in {"answering", "running"}:
+                if loop.status == "answering":
+                    call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
+                    answer = await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
+                    loop.received(answer)
+                    tasks.start()
+                else:
+                    await tasks.next()
         return loop.run
 
     @with_signature(RunOptions)
@@ -291,7 +285,7 @@ class AsyncChatCompletions(AsyncResource):
         def ask() -> AsyncChatStream:
             return self._stream(loop.messages, loop.asking(asked))
 
-        return AsyncToolStream(loop, ask, ToolTasks(), lambda: claim_run(messages, claim))
+        return AsyncToolStream(loop, ask, ToolTasks(loop), lambda: claim_run(messages, claim))
 
     def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> AsyncChatStream:
         call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 from ._engine import flows, reader, wire
 from ._engine.sending import Client
 from ._json import is_object
-from .errors import NemotronError
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
 from .resources import Resource
 from .streams import ChatStream, Stream
@@ -239,19 +238,16 @@ class ChatCompletions(Resource):
 
         loop, asked = started(messages, tools, options, approvals=approvals)
         claim_run(messages, claim)
-        try:
-            with ToolThreads() as threads:
-                threads.start(loop.jobs)  # of a run that is resumed
-                while loop.status in {"answering", "running"}:
-                    if loop.status == "answering":
-                        call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
-                        loop.received(self._driver.run(flows.chat(self._client, call, now=self._begin(call))))
-                        threads.start(loop.jobs)
-                    else:
-                        loop.answered(*threads.next())
-        except NemotronError as error:
-            error.run = loop.run
-            raise
+        with ToolThreads(loop) as threads:
+            threads.start()  # of a run that is resumed
+            while loop.status in {"answering", "running"}:
+                if loop.status == "answering":
+                    call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
+                    answer = self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
+                    loop.received(answer)
+                    threads.start()
+                else:
+                    threads.next()
         return loop.run
 
     @with_signature(RunOptions)
@@ -289,7 +285,7 @@ class ChatCompletions(Resource):
         def ask() -> ChatStream:
             return self._stream(loop.messages, loop.asking(asked))
 
-        return ToolStream(loop, ask, ToolThreads(), lambda: claim_run(messages, claim))
+        return ToolStream(loop, ask, ToolThreads(loop), lambda: claim_run(messages, claim))
 
     def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> ChatStream:
         call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)

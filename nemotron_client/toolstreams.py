@@ -134,12 +134,10 @@ class ToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            job, result = self._threads.next()
-            self._loop.answered(job, result)
-            self._events.append(ToolFinished(result))
+            self._events.append(ToolFinished(self._threads.next()))
         else:
             self._starting()
-            self._threads.start(self._loop.jobs)
+            self._threads.start()
 
     def text_deltas(self) -> Iterator[str]:
         """Iterate over the text of all turns as it arrives."""
@@ -216,12 +214,10 @@ class AsyncToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            job, result = await self._tasks.next()
-            self._loop.answered(job, result)
-            self._events.append(ToolFinished(result))
+            self._events.append(ToolFinished(await self._tasks.next()))
         else:
             self._starting()
-            self._tasks.start(self._loop.jobs)
+            self._tasks.start()
 
     def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the text of all turns as it arrives."""
