@@ -132,15 +132,21 @@ class ToolLoop:
         self._id = ""
 
     def asking(self, options: Mapping[str, object]) -> dict[str, object]:
-        """Return the options for the next question: with the tools, and without a forced choice once it was made.
+        """Return the options for the next question: with the tools, and without what was for the first turn only.
 
         Args:
-            options: What the caller gave. A ``tool_choice`` that forces a call holds for the first turn only, or the
-                model could never end.
+            options: What the caller gave. A ``tool_choice`` that forces a call would never let the model end, a message
+                is continued once, and ``repair="strict"`` judges what the caller wrote: the server's own ids may be
+                such as it refuses.
         """
         asked = {**options, "tools": self.definitions}
-        if self.turns and asked.get("tool_choice") not in ("auto", "none"):
-            asked.pop("tool_choice", None)
+        if self.turns:
+            for name in ("continue_final_message", "add_generation_prompt"):
+                asked.pop(name, None)
+            if asked.get("tool_choice") not in ("auto", "none"):
+                asked.pop("tool_choice", None)
+            if asked.get("repair") == "strict":
+                asked.pop("repair")
         return asked
 
     @property
@@ -153,9 +159,10 @@ class ToolLoop:
             case ended:
                 status = ended
         known = [slot.result for slot in self._slots if slot.result is not None]
+        answers = _told(known) if status == "interrupted" else ()  # while paused, they wait for the others
         return ToolRun(
             status=status,
-            messages=tuple(self.messages),
+            messages=(*self.messages, *answers),
             completion=self._completion,
             results=(*self._results, *known),
             usage=self._usage,
@@ -272,7 +279,7 @@ class ToolLoop:
         else:
             results = [slot.result for slot in self._slots if slot.result is not None]
             self._results += results
-            self.messages += [ToolMessage(content=each.text, tool_call_id=each.tool_call.id) for each in results]
+            self.messages += _told(results)
             self._slots = []
             self.status = "answering" if self.turns < self._max_turns else "max_turns"
 
@@ -290,6 +297,10 @@ def _by_name(tools: Sequence[Callable[..., object]]) -> dict[str, Tool[..., obje
             raise ToolDefinitionError(msg, parameter=f"tools[{index}]")
         named[tool.name] = tool
     return named
+
+
+def _told(results: Sequence[ToolResult]) -> list[ToolMessage]:
+    return [ToolMessage(content=each.text, tool_call_id=each.tool_call.id) for each in results]
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -62,7 +62,8 @@ class Approval:
 
     Attributes:
         tool_call_id: The call's id.
-        fingerprint: A hash of the paused run's id, the function's name and the arguments that were looked at.
+        fingerprint: A hash of the paused run's id, the call's place, the function's name and the arguments that were
+            looked at.
         approved: Whether it may run.
         reason: Why not, for the model.
     """
@@ -80,10 +81,12 @@ class PendingCall:
     Attributes:
         tool_call: The call, as the model wrote it.
         run_id: The id of the paused run.
+        index: Its place among the answer's calls, of which two may be the same in all else.
     """
 
     tool_call: ToolCall
     run_id: str
+    index: int = 0
 
     @property
     def name(self) -> str:
@@ -97,10 +100,11 @@ class PendingCall:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the paused run's id, the function's name and the arguments."""
+        """A hash of the paused run's id, the call's place, the function's name and the arguments."""
         from hashlib import sha256
 
-        return sha256(json.dumps([self.run_id, self.name, self.tool_call.function.arguments]).encode()).hexdigest()
+        looked_at = [self.run_id, self.index, self.name, self.tool_call.function.arguments]
+        return sha256(json.dumps(looked_at).encode()).hexdigest()
 
     def approve(self) -> Approval:
         """Let it run."""
@@ -146,7 +150,7 @@ class ToolRun:
     Attributes:
         status: "completed"; "paused": calls wait for approval, see :attr:`pending`; "max_turns": the model went on
             calling; "interrupted": it isn't over, as the ``run`` of an error, or of a stream that is not at its end.
-        messages: The whole conversation, ready to be continued; unless calls of it still wait or run.
+        messages: The whole conversation, ready to be continued; of calls that still wait or run, results are missing.
         completion: The model's last answer; None if there was none.
         results: What became of each call, in the order of the calls.
         usage: The tokens of all answers together; None where the server doesn't tell.
@@ -174,8 +178,8 @@ class ToolRun:
     def pending(self) -> tuple[PendingCall, ...]:
         """The calls that wait for approval."""
         calls = self.completion.tool_calls if self.completion is not None else []
-        waiting = (call for call, result in zip(calls, self.answered, strict=False) if result is None)
-        return tuple(PendingCall(call, self.id) for call in waiting)
+        known = enumerate(zip(calls, self.answered, strict=False))
+        return tuple(PendingCall(call, self.id, index) for index, (call, result) in known if result is None)
 
     @property
     def called_tools(self) -> bool:

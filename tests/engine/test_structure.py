@@ -485,12 +485,17 @@ def test_a_wait_for_the_rate_limit_counts_from_the_time_of_the_request() -> None
     ],
 )
 def test_what_would_change_the_form_is_refused(name: str) -> None:
-    given: list[dict[str, object]] = [{name: 1}, {"extra_body": {name: 1}}]
-    for options in given:
-        with pytest.raises(InvalidRequestError, match=f"^{name} can't be given here") as caught:
+    given: list[tuple[dict[str, object], str]] = [({name: 1}, "here"), ({"extra_body": {name: 1}}, "in extra_body")]
+    for options, place in given:
+        with pytest.raises(InvalidRequestError, match=f"^{name} can't be given {place}") as caught:
             asking(given=options)
         assert caught.value.parameter == name
-    asking(given={name: None})
+    asking(given={name: None, "extra_body": {name: None}})
+
+
+def test_a_conversation_that_a_complaint_would_not_reach_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^messages can't be given in extra_body"):
+        asking(given={"extra_body": {"messages": [{"role": "user", "content": "Hi"}]}})
 
 
 @pytest.mark.parametrize(
