@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
     from pydantic import JsonValue
     from typing_extensions import TypeForm
 
-    from ._engine.structure import Asking
+    from ._engine.parsing import Asking
     from ._transport.nonblocking import AsyncBody, Nonblocking
     from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion, ResponseInfo
     from .parsestreams import AsyncParseStream
@@ -137,7 +137,7 @@ class AsyncChatCompletions(AsyncResource):
             ResponseFormatError: The answer was cut short, refused, or never of the form; it has the text.
             APIError: The server refused, or no whole answer came.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -145,9 +145,9 @@ class AsyncChatCompletions(AsyncResource):
         return await self._parse(Asking(self._client, messages, format_of_type(response_format), options))
 
     async def _parse(self, asking: Asking[T]) -> ParsedCompletion[T]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return await self._driver.run(structure.parse(self._client, asking, now=await self._begin(asking.call)))
+        return await self._driver.run(parsing.parse(self._client, asking, now=await self._begin(asking.call)))
 
     @overload
     def stream_parse(
@@ -189,7 +189,7 @@ class AsyncChatCompletions(AsyncResource):
         Raises:
             InvalidRequestError: The form, a message or an option is not possible; nothing was sent.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -292,6 +292,6 @@ class AsyncChatCompletions(AsyncResource):
         return AsyncChatStream(reader.chat_events(call), lambda: self._open(call))
 
     async def _open_parse(self, asking: Asking[T]) -> tuple[ResponseInfo, AsyncBody]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return await self._driver.open(structure.open_stream(self._client, asking, now=await self._begin(asking.call)))
+        return await self._driver.open(parsing.open_stream(self._client, asking, now=await self._begin(asking.call)))

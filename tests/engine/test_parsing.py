@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from nemotron_client import AssistantMessage, Message, SystemMessage, Timeout, UserMessage
-from nemotron_client._engine import structure
+from nemotron_client._engine import parsing as engine
 from nemotron_client._engine.exchange import Reply, Request
+from nemotron_client._engine.parsing import Asking
 from nemotron_client._engine.sending import Client
-from nemotron_client._engine.structure import Asking
 from nemotron_client.errors import (
     APIError,
     BadRequestError,
@@ -80,13 +80,13 @@ def parsing(
     **options: object,
 ) -> Talk[ParsedCompletion[Person]]:
     who = who or client()
-    return Talk(structure.parse(who, asking(who, messages, given, **options), now=now))
+    return Talk(engine.parse(who, asking(who, messages, given, **options), now=now))
 
 
 def streaming(who: Client | None = None, **options: object) -> tuple[Asking[Person], Talk[ResponseInfo]]:
     who = who or client()
     asked = Asking(who, "Who is Ada?", FORM, options, stream=True)
-    return asked, Talk(structure.open_stream(who, asked, now=0.0))
+    return asked, Talk(engine.open_stream(who, asked, now=0.0))
 
 
 def body(request: Request) -> dict[str, Any]:
@@ -275,8 +275,8 @@ def test_it_is_known_by_model() -> None:
 def test_a_server_that_is_asked_for_its_model_is_one_of_one_model() -> None:
     who = client(config(model=None))
     models = reply(200, {"data": [{"id": "served"}]})
-    Talk(structure.parse(who, asking(who), now=0.0)).end(models, CHATTY, GOOD)
-    talk = Talk(structure.parse(who, asking(who), now=0.0))
+    Talk(engine.parse(who, asking(who), now=0.0)).end(models, CHATTY, GOOD)
+    talk = Talk(engine.parse(who, asking(who), now=0.0))
     talk.end(GOOD)
     assert ways(talk) == ["structured_outputs"]
     assert body(talk.requests[0])["model"] == "served"
@@ -581,7 +581,5 @@ def test_a_stream_may_say_that_it_wants_no_usage() -> None:
 def test_a_schema_s_value_is_plain_json() -> None:
     form = format_of_schema({"type": "array", "items": {"type": "integer"}})
     who = client()
-    done = Talk(structure.parse(who, Asking(who, "Count.", form, {}), now=0.0)).end(
-        reply(200, answer('{"value": [1]}'))
-    )
+    done = Talk(engine.parse(who, Asking(who, "Count.", form, {}), now=0.0)).end(reply(200, answer('{"value": [1]}')))
     assert done.parsed == [1]
