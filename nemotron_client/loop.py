@@ -5,24 +5,14 @@ The clients ask the model and run the tools; :class:`ToolLoop` decides what come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NoReturn, Unpack
 
-from ._json import is_array, is_bool
+from ._json import is_array, is_bool, is_object
 from .errors import InvalidRequestError, ToolArgumentsError, ToolDefinitionError, ToolError
-from .messages import (
-    ChatCompletion,
-    CompletionTokensDetails,
-    Message,
-    PromptTokensDetails,
-    ToolCall,
-    ToolMessage,
-    Usage,
-    UserMessage,
-    read_messages,
-)
+from .messages import ChatCompletion, Message, ToolCall, ToolMessage, Usage, UserMessage, read_messages
 from .options import LoopOptions, picked
 from .runs import Approval, RunStatus, ToolResult, ToolRun
 from .tools import Tool, as_tool, result_text
@@ -339,25 +329,12 @@ def _decisions(run: ToolRun, approvals: object) -> Iterator[Approval]:
 def _added(so_far: Usage | None, more: Usage | None) -> Usage | None:
     if so_far is None or more is None:
         return so_far or more
-    prompts, answers = (
-        [each for each in (so_far.prompt_tokens_details, more.prompt_tokens_details) if each],
-        [each for each in (so_far.completion_tokens_details, more.completion_tokens_details) if each],
-    )
-    return Usage(
-        prompt_tokens=so_far.prompt_tokens + more.prompt_tokens,
-        completion_tokens=so_far.completion_tokens + more.completion_tokens,
-        total_tokens=so_far.total_tokens + more.total_tokens,
-        prompt_tokens_details=(
-            PromptTokensDetails(cached_tokens=_total(each.cached_tokens for each in prompts)) if prompts else None
-        ),
-        completion_tokens_details=(
-            CompletionTokensDetails(reasoning_tokens=_total(each.reasoning_tokens for each in answers))
-            if answers
-            else None
-        ),
-    )
+    return Usage.model_validate(_sum(so_far.model_dump(), more.model_dump()))
 
 
-def _total(counts: Iterable[int | None]) -> int | None:
-    known = [each for each in counts if each is not None]
-    return sum(known) if known else None
+def _sum(one: object, other: object) -> object:
+    if is_object(one) and is_object(other):
+        return {name: _sum(one.get(name), other.get(name)) for name in one.keys() | other.keys()}
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one + other
+    return other if one is None else one

@@ -1,4 +1,4 @@
-"""What a run of the agent loop is made of: tools' results, calls that wait for approval, the run itself, its events.
+"""What a run of the agent loop is made of: tools' results, calls that wait for approval, the run itself.
 
 Values only; what happens to them is decided in ``loop.py``.
 """
@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ._json import is_object, plain
-from ._tools.arguments import read_arguments
+from ._tools.texts import read_arguments
 from .errors import InvalidRequestError
 from .messages import (
     AssistantMessage,
@@ -27,9 +27,6 @@ from .messages import (
     Usage,
     UserMessage,
 )
-
-if TYPE_CHECKING:
-    from .events import StreamEvent
 
 RunStatus: TypeAlias = Literal["completed", "paused", "max_turns", "interrupted"]
 
@@ -315,44 +312,3 @@ def _signature(text: str, key: str | bytes) -> str:
         msg = f"key has {len(secret)} bytes: give a secret of {_SHORTEST_KEY} or more."
         raise InvalidRequestError(msg, parameter="key")
     return hmac.new(secret, _PURPOSE + text.encode(), "sha256").hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class ToolStarted:
-    """A tool begins to run."""
-
-    tool_call: ToolCall
-    type: Literal["tool.started"] = "tool.started"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFinished:
-    """What became of a call is known, whether it ran or not."""
-
-    result: ToolResult
-    type: Literal["tool.finished"] = "tool.finished"
-
-
-@dataclass(frozen=True, slots=True)
-class TurnFinished:
-    """The model's answer is complete; tools may follow.
-
-    Attributes:
-        turn: Its number, from 1.
-    """
-
-    turn: int
-    completion: ChatCompletion
-    type: Literal["turn.finished"] = "turn.finished"
-
-
-@dataclass(frozen=True, slots=True)
-class RunFinished:
-    """The run is over, or paused; always the last event."""
-
-    run: ToolRun
-    type: Literal["run.finished"] = "run.finished"
-
-
-RunEvent: TypeAlias = "StreamEvent | ToolStarted | ToolFinished | TurnFinished | RunFinished"
-"""What ``chat.completions.stream_tools()`` gives; ``finished`` of a single answer is ``turn.finished`` here."""
