@@ -301,10 +301,11 @@ def refuse_taken(options: Json, own: type[ParseOptions | RunOptions], use: str) 
         InvalidRequestError: One is given.
     """
     taken = ChatParameters.__annotations__.keys() - own.__annotations__.keys() | {"stream"}
-    extra = options.get("extra_body")
+    body = options.get("extra_body")
+    extra: Json = body if is_object(body) else {}
     for given, refused, place in (
         (options, taken, "here"),
-        (extra if is_object(extra) else {}, taken | {"messages", "tool_choice"}, "in extra_body"),
+        (extra, taken | {"messages", "tool_choice"}, "in extra_body"),
     ):
         for name, value in given.items():
             if name in refused and value is not None:
