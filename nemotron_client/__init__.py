@@ -105,20 +105,18 @@ if TYPE_CHECKING:
     from .async_client import AsyncNemotron
     from .loop import ToolLoop
     from .parsestreams import AsyncParseStream, ParseEvent, ParseStream
-    from .runs import (
-        Approval,
-        PendingCall,
+    from .runs import Approval, PendingCall, ToolResult, ToolRun
+    from .tokens import TokenCount, TokenCounter
+    from .tools import Tool, ToolContext, tool
+    from .toolstreams import (
+        AsyncToolStream,
         RunEvent,
         RunFinished,
         ToolFinished,
-        ToolResult,
-        ToolRun,
         ToolStarted,
+        ToolStream,
         TurnFinished,
     )
-    from .tokens import TokenCount, TokenCounter
-    from .tools import Tool, ToolContext, tool
-    from .toolstreams import AsyncToolStream, ToolStream
 else:
     # What a blocking program's first request doesn't need: imported when it is asked for.
     _LATER = {
@@ -130,19 +128,19 @@ else:
         "ParseEvent": "parsestreams",
         "ParseStream": "parsestreams",
         "PendingCall": "runs",
-        "RunEvent": "runs",
-        "RunFinished": "runs",
+        "RunEvent": "toolstreams",
+        "RunFinished": "toolstreams",
         "TokenCount": "tokens",
         "TokenCounter": "tokens",
         "Tool": "tools",
         "ToolContext": "tools",
-        "ToolFinished": "runs",
+        "ToolFinished": "toolstreams",
         "ToolLoop": "loop",
         "ToolResult": "runs",
         "ToolRun": "runs",
-        "ToolStarted": "runs",
+        "ToolStarted": "toolstreams",
         "ToolStream": "toolstreams",
-        "TurnFinished": "runs",
+        "TurnFinished": "toolstreams",
         "tool": "tools",
     }
 

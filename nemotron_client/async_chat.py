@@ -8,7 +8,6 @@ from ._engine import flows, reader, wire
 from ._engine.sending import Client
 from ._json import is_object
 from .async_resources import AsyncResource
-from .errors import NemotronError
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
 from .streams import AsyncChatStream, AsyncStream
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
     from pydantic import JsonValue
     from typing_extensions import TypeForm
 
-    from ._engine.structure import Asking
+    from ._engine.parsing import Asking
     from ._transport.nonblocking import AsyncBody, Nonblocking
     from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion, ResponseInfo
     from .parsestreams import AsyncParseStream
@@ -138,7 +137,7 @@ class AsyncChatCompletions(AsyncResource):
             ResponseFormatError: The answer was cut short, refused, or never of the form; it has the text.
             APIError: The server refused, or no whole answer came.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -146,9 +145,9 @@ class AsyncChatCompletions(AsyncResource):
         return await self._parse(Asking(self._client, messages, format_of_type(response_format), options))
 
     async def _parse(self, asking: Asking[T]) -> ParsedCompletion[T]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return await self._driver.run(structure.parse(self._client, asking, now=await self._begin(asking.call)))
+        return await self._driver.run(parsing.parse(self._client, asking, now=await self._begin(asking.call)))
 
     @overload
     def stream_parse(
@@ -190,7 +189,7 @@ class AsyncChatCompletions(AsyncResource):
         Raises:
             InvalidRequestError: The form, a message or an option is not possible; nothing was sent.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -239,21 +238,16 @@ class AsyncChatCompletions(AsyncResource):
 
         loop, asked = started(messages, tools, options, approvals=approvals)
         claim_run(messages, claim)
-        try:
-            async with ToolTasks() as tasks:
-                tasks.start(loop.jobs)  # of a run that is resumed
-                while loop.status in {"answering", "running"}:
-                    if loop.status == "answering":
-                        call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
-                        loop.received(
-                            await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
-                        )
-                        tasks.start(loop.jobs)
-                    else:
-                        loop.answered(*await tasks.next())
-        except NemotronError as error:
-            error.run = loop.run
-            raise
+        async with ToolTasks(loop) as tasks:
+            tasks.start()  # of a run that is resumed
+            while loop.status in {"answering", "running"}:
+                if loop.status == "answering":
+                    call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
+                    answer = await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
+                    loop.received(answer)
+                    tasks.start()
+                else:
+                    await tasks.next()
         return loop.run
 
     @with_signature(RunOptions)
@@ -291,13 +285,13 @@ class AsyncChatCompletions(AsyncResource):
         def ask() -> AsyncChatStream:
             return self._stream(loop.messages, loop.asking(asked))
 
-        return AsyncToolStream(loop, ask, ToolTasks(), lambda: claim_run(messages, claim))
+        return AsyncToolStream(loop, ask, ToolTasks(loop), lambda: claim_run(messages, claim))
 
     def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> AsyncChatStream:
         call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
         return AsyncChatStream(reader.chat_events(call), lambda: self._open(call))
 
     async def _open_parse(self, asking: Asking[T]) -> tuple[ResponseInfo, AsyncBody]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return await self._driver.open(structure.open_stream(self._client, asking, now=await self._begin(asking.call)))
+        return await self._driver.open(parsing.open_stream(self._client, asking, now=await self._begin(asking.call)))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 from ._engine import flows, reader, wire
 from ._engine.sending import Client
 from ._json import is_object
-from .errors import NemotronError
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
 from .resources import Resource
 from .streams import ChatStream, Stream
@@ -18,7 +17,7 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
     from pydantic import JsonValue
     from typing_extensions import TypeForm
 
-    from ._engine.structure import Asking
+    from ._engine.parsing import Asking
     from ._transport.blocking import Blocking, Body
     from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion, ResponseInfo
     from .parsestreams import ParseStream
@@ -138,7 +137,7 @@ class ChatCompletions(Resource):
             ResponseFormatError: The answer was cut short, refused, or never of the form; it has the text.
             APIError: The server refused, or no whole answer came.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -146,9 +145,9 @@ class ChatCompletions(Resource):
         return self._parse(Asking(self._client, messages, format_of_type(response_format), options))
 
     def _parse(self, asking: Asking[T]) -> ParsedCompletion[T]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return self._driver.run(structure.parse(self._client, asking, now=self._begin(asking.call)))
+        return self._driver.run(parsing.parse(self._client, asking, now=self._begin(asking.call)))
 
     @overload
     def stream_parse(
@@ -190,7 +189,7 @@ class ChatCompletions(Resource):
         Raises:
             InvalidRequestError: The form, a message or an option is not possible; nothing was sent.
         """
-        from ._engine.structure import Asking
+        from ._engine.parsing import Asking
         from .structured import format_of_schema, format_of_type
 
         if is_object(response_format):
@@ -239,19 +238,16 @@ class ChatCompletions(Resource):
 
         loop, asked = started(messages, tools, options, approvals=approvals)
         claim_run(messages, claim)
-        try:
-            with ToolThreads() as threads:
-                threads.start(loop.jobs)  # of a run that is resumed
-                while loop.status in {"answering", "running"}:
-                    if loop.status == "answering":
-                        call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
-                        loop.received(self._driver.run(flows.chat(self._client, call, now=self._begin(call))))
-                        threads.start(loop.jobs)
-                    else:
-                        loop.answered(*threads.next())
-        except NemotronError as error:
-            error.run = loop.run
-            raise
+        with ToolThreads(loop) as threads:
+            threads.start()  # of a run that is resumed
+            while loop.status in {"answering", "running"}:
+                if loop.status == "answering":
+                    call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
+                    answer = self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
+                    loop.received(answer)
+                    threads.start()
+                else:
+                    threads.next()
         return loop.run
 
     @with_signature(RunOptions)
@@ -289,13 +285,13 @@ class ChatCompletions(Resource):
         def ask() -> ChatStream:
             return self._stream(loop.messages, loop.asking(asked))
 
-        return ToolStream(loop, ask, ToolThreads(), lambda: claim_run(messages, claim))
+        return ToolStream(loop, ask, ToolThreads(loop), lambda: claim_run(messages, claim))
 
     def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> ChatStream:
         call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
         return ChatStream(reader.chat_events(call), lambda: self._open(call))
 
     def _open_parse(self, asking: Asking[T]) -> tuple[ResponseInfo, Body]:
-        from ._engine import structure
+        from ._engine import parsing
 
-        return self._driver.open(structure.open_stream(self._client, asking, now=self._begin(asking.call)))
+        return self._driver.open(parsing.open_stream(self._client, asking, now=self._begin(asking.call)))

@@ -5,24 +5,14 @@ The clients ask the model and run the tools; :class:`ToolLoop` decides what come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NoReturn, Unpack
 
-from ._json import is_array, is_bool
+from ._json import is_array, is_bool, is_object
 from .errors import InvalidRequestError, ToolArgumentsError, ToolDefinitionError, ToolError
-from .messages import (
-    ChatCompletion,
-    CompletionTokensDetails,
-    Message,
-    PromptTokensDetails,
-    ToolCall,
-    ToolMessage,
-    Usage,
-    UserMessage,
-    read_messages,
-)
+from .messages import ChatCompletion, Message, ToolCall, ToolMessage, Usage, UserMessage, read_messages
 from .options import LoopOptions, picked
 from .runs import Approval, RunStatus, ToolResult, ToolRun
 from .tools import Tool, as_tool, result_text
@@ -132,15 +122,21 @@ class ToolLoop:
         self._id = ""
 
     def asking(self, options: Mapping[str, object]) -> dict[str, object]:
-        """Return the options for the next question: with the tools, and without a forced choice once it was made.
+        """Return the options for the next question: with the tools, and without what was for the first turn only.
 
         Args:
-            options: What the caller gave. A ``tool_choice`` that forces a call holds for the first turn only, or the
-                model could never end.
+            options: What the caller gave. A ``tool_choice`` that forces a call would never let the model end, a message
+                is continued once, and ``repair="strict"`` judges what the caller wrote: the server's own ids may be
+                such as it refuses.
         """
         asked = {**options, "tools": self.definitions}
-        if self.turns and asked.get("tool_choice") not in ("auto", "none"):
-            asked.pop("tool_choice", None)
+        if self.turns:
+            for name in ("continue_final_message", "add_generation_prompt"):
+                asked.pop(name, None)
+            if asked.get("tool_choice") not in ("auto", "none"):
+                asked.pop("tool_choice", None)
+            if asked.get("repair") == "strict":
+                asked.pop("repair")
         return asked
 
     @property
@@ -153,9 +149,10 @@ class ToolLoop:
             case ended:
                 status = ended
         known = [slot.result for slot in self._slots if slot.result is not None]
+        answers = _told(known) if status == "interrupted" else ()  # while paused, they wait for the others
         return ToolRun(
             status=status,
-            messages=tuple(self.messages),
+            messages=(*self.messages, *answers),
             completion=self._completion,
             results=(*self._results, *known),
             usage=self._usage,
@@ -272,7 +269,7 @@ class ToolLoop:
         else:
             results = [slot.result for slot in self._slots if slot.result is not None]
             self._results += results
-            self.messages += [ToolMessage(content=each.text, tool_call_id=each.tool_call.id) for each in results]
+            self.messages += _told(results)
             self._slots = []
             self.status = "answering" if self.turns < self._max_turns else "max_turns"
 
@@ -290,6 +287,10 @@ def _by_name(tools: Sequence[Callable[..., object]]) -> dict[str, Tool[..., obje
             raise ToolDefinitionError(msg, parameter=f"tools[{index}]")
         named[tool.name] = tool
     return named
+
+
+def _told(results: Sequence[ToolResult]) -> list[ToolMessage]:
+    return [ToolMessage(content=each.text, tool_call_id=each.tool_call.id) for each in results]
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -328,25 +329,12 @@ def _decisions(run: ToolRun, approvals: object) -> Iterator[Approval]:
 def _added(so_far: Usage | None, more: Usage | None) -> Usage | None:
     if so_far is None or more is None:
         return so_far or more
-    prompts, answers = (
-        [each for each in (so_far.prompt_tokens_details, more.prompt_tokens_details) if each],
-        [each for each in (so_far.completion_tokens_details, more.completion_tokens_details) if each],
-    )
-    return Usage(
-        prompt_tokens=so_far.prompt_tokens + more.prompt_tokens,
-        completion_tokens=so_far.completion_tokens + more.completion_tokens,
-        total_tokens=so_far.total_tokens + more.total_tokens,
-        prompt_tokens_details=(
-            PromptTokensDetails(cached_tokens=_total(each.cached_tokens for each in prompts)) if prompts else None
-        ),
-        completion_tokens_details=(
-            CompletionTokensDetails(reasoning_tokens=_total(each.reasoning_tokens for each in answers))
-            if answers
-            else None
-        ),
-    )
+    return Usage.model_validate(_sum(so_far.model_dump(), more.model_dump()))
 
 
-def _total(counts: Iterable[int | None]) -> int | None:
-    known = [each for each in counts if each is not None]
-    return sum(known) if known else None
+def _sum(one: object, other: object) -> object:
+    if is_object(one) and is_object(other):
+        return {name: _sum(one.get(name), other.get(name)) for name in one.keys() | other.keys()}
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one + other
+    return other if one is None else one

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import callable_schema, is_instance_schema
 from typing_extensions import TypedDict
 
+from ._json import is_object
 from .budget import TokenBudget
 from .errors import InvalidRequestError
 from .messages import Repairing
@@ -287,6 +288,29 @@ def picked(options: Json, kind: type[OptionsT]) -> OptionsT:
 def without(options: Json, kind: type[FormOptions | LoopOptions]) -> dict[str, object]:
     """Return the other options."""
     return {name: value for name, value in options.items() if name not in kind.__annotations__}
+
+
+def refuse_taken(options: Json, own: type[ParseOptions | RunOptions], use: str) -> None:
+    """Refuse parameters that a method has a use of its own for, in ``extra_body`` too.
+
+    Args:
+        options: What the caller gave.
+        own: What the method takes.
+        use: What for, for the error.
+
+    Raises:
+        InvalidRequestError: One is given.
+    """
+    taken = ChatParameters.__annotations__.keys() - own.__annotations__.keys() | {"stream"}
+    body = options.get("extra_body")
+    extra: Json = body if is_object(body) else {}
+    for given, refused, place in (
+        (options, taken, "here"),
+        (extra, taken | {"messages", "tool_choice"}, "in extra_body"),
+    ):
+        for name, value in given.items():
+            if name in refused and value is not None:
+                raise InvalidRequestError(f"{name} can't be given {place}: {use}.", parameter=name)
 
 
 def check(options: Json, parameters: type[ChatParameters | TextBody]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What a run of the agent loop is made of: tools' results, calls that wait for approval, the run itself, its events.
+"""What a run of the agent loop is made of: tools' results, calls that wait for approval, the run itself.
 
 Values only; what happens to them is decided in ``loop.py``.
 """
@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ._json import is_object, plain
-from ._tools.arguments import read_arguments
+from ._tools.texts import read_arguments
 from .errors import InvalidRequestError
 from .messages import (
     AssistantMessage,
@@ -27,9 +27,6 @@ from .messages import (
     Usage,
     UserMessage,
 )
-
-if TYPE_CHECKING:
-    from .events import StreamEvent
 
 RunStatus: TypeAlias = Literal["completed", "paused", "max_turns", "interrupted"]
 
@@ -62,7 +59,8 @@ class Approval:
 
     Attributes:
         tool_call_id: The call's id.
-        fingerprint: A hash of the paused run's id, the function's name and the arguments that were looked at.
+        fingerprint: A hash of the paused run's id, the call's place, the function's name and the arguments that were
+            looked at.
         approved: Whether it may run.
         reason: Why not, for the model.
     """
@@ -80,10 +78,12 @@ class PendingCall:
     Attributes:
         tool_call: The call, as the model wrote it.
         run_id: The id of the paused run.
+        index: Its place among the answer's calls, of which two may be the same in all else.
     """
 
     tool_call: ToolCall
     run_id: str
+    index: int = 0
 
     @property
     def name(self) -> str:
@@ -97,10 +97,11 @@ class PendingCall:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the paused run's id, the function's name and the arguments."""
+        """A hash of the paused run's id, the call's place, the function's name and the arguments."""
         from hashlib import sha256
 
-        return sha256(json.dumps([self.run_id, self.name, self.tool_call.function.arguments]).encode()).hexdigest()
+        looked_at = [self.run_id, self.index, self.name, self.tool_call.function.arguments]
+        return sha256(json.dumps(looked_at).encode()).hexdigest()
 
     def approve(self) -> Approval:
         """Let it run."""
@@ -146,7 +147,7 @@ class ToolRun:
     Attributes:
         status: "completed"; "paused": calls wait for approval, see :attr:`pending`; "max_turns": the model went on
             calling; "interrupted": it isn't over, as the ``run`` of an error, or of a stream that is not at its end.
-        messages: The whole conversation, ready to be continued; unless calls of it still wait or run.
+        messages: The whole conversation, ready to be continued; of calls that still wait or run, results are missing.
         completion: The model's last answer; None if there was none.
         results: What became of each call, in the order of the calls.
         usage: The tokens of all answers together; None where the server doesn't tell.
@@ -174,8 +175,8 @@ class ToolRun:
     def pending(self) -> tuple[PendingCall, ...]:
         """The calls that wait for approval."""
         calls = self.completion.tool_calls if self.completion is not None else []
-        waiting = (call for call, result in zip(calls, self.answered, strict=False) if result is None)
-        return tuple(PendingCall(call, self.id) for call in waiting)
+        known = enumerate(zip(calls, self.answered, strict=False))
+        return tuple(PendingCall(call, self.id, index) for index, (call, result) in known if result is None)
 
     @property
     def called_tools(self) -> bool:
@@ -311,44 +312,3 @@ def _signature(text: str, key: str | bytes) -> str:
         msg = f"key has {len(secret)} bytes: give a secret of {_SHORTEST_KEY} or more."
         raise InvalidRequestError(msg, parameter="key")
     return hmac.new(secret, _PURPOSE + text.encode(), "sha256").hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class ToolStarted:
-    """A tool begins to run."""
-
-    tool_call: ToolCall
-    type: Literal["tool.started"] = "tool.started"
-
-
-@dataclass(frozen=True, slots=True)
-class ToolFinished:
-    """What became of a call is known, whether it ran or not."""
-
-    result: ToolResult
-    type: Literal["tool.finished"] = "tool.finished"
-
-
-@dataclass(frozen=True, slots=True)
-class TurnFinished:
-    """The model's answer is complete; tools may follow.
-
-    Attributes:
-        turn: Its number, from 1.
-    """
-
-    turn: int
-    completion: ChatCompletion
-    type: Literal["turn.finished"] = "turn.finished"
-
-
-@dataclass(frozen=True, slots=True)
-class RunFinished:
-    """The run is over, or paused; always the last event."""
-
-    run: ToolRun
-    type: Literal["run.finished"] = "run.finished"
-
-
-RunEvent: TypeAlias = "StreamEvent | ToolStarted | ToolFinished | TurnFinished | RunFinished"
-"""What ``chat.completions.stream_tools()`` gives; ``finished`` of a single answer is ``turn.finished`` here."""

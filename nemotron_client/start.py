@@ -9,7 +9,7 @@ from ._json import is_bool
 from .errors import InvalidRequestError
 from .loop import ToolLoop
 from .messages import Message
-from .options import CallOptions, ChatParameters, LoopOptions, RunOptions, check, picked, without
+from .options import CallOptions, ChatParameters, LoopOptions, RunOptions, check, picked, refuse_taken, without
 from .runs import Approval, ToolRun
 
 Claim: TypeAlias = Callable[[str], bool]
@@ -39,10 +39,7 @@ def started(
         InvalidRequestError: Something is not possible.
     """
     given, rest = picked(options, LoopOptions), without(options, LoopOptions)
-    for name in rest.keys() & (ChatParameters.__annotations__.keys() - RunOptions.__annotations__.keys()):
-        if rest[name] is not None:
-            msg = f"{name} can't be given to run_tools() or stream_tools(): leave it out."
-            raise InvalidRequestError(msg, parameter=name)
+    refuse_taken(rest, RunOptions, "the agent loop asks for one answer a turn, with the tools that are given as tools=")
     check(rest, ChatParameters)
     picked(rest, CallOptions)
     if isinstance(messages, ToolRun):

@@ -1,6 +1,6 @@
 """What an answer must look like: a type to a schema, an answer to a value, an invalid one to what is wrong with it.
 
-Pure. In which way a server is asked for it, and how often, is decided in ``_engine/structure.py``.
+Pure. In which way a server is asked for it, and how often, is decided in ``_engine/parsing.py``.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pydantic import JsonValue, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import SchemaError, from_json, to_json
 
-from ._json import is_object, plain
+from ._json import is_object, plain, values_in
 from ._tools.schemas import Schema, all_schemas, compact, rewritten, target
 from .errors import InvalidRequestError
 from .events import ParsedDelta, StreamEvent, TextDelta
@@ -28,8 +29,6 @@ T = TypeVar("T")
 _KEY = "value"  # of the object that holds a value which is none itself
 _ROOM_FOR_TYPES = ("$defs", "definitions")
 _TYPES_AT_ROOT = ("#/$defs/", "#/definitions/")
-_BEGINNING = re.compile(r"\s*(?=[{\[])")
-_FENCE = re.compile(r"```\w*\s*(?=[{\[])")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _SCHEMA_WORDS = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "items"})
 _MOST_PROBLEMS, _LONGEST_PROBLEM, _LONGEST_MESSAGE = 8, 200, 150
@@ -85,17 +84,32 @@ class Format(Generic[T]):
         Raises:
             InvalidAnswerError: There is no JSON in it, or it isn't what was asked for.
         """
-        whole, found = _json_in(text)
-        if self.wrapped and isinstance(whole, dict) and whole.keys() == {_KEY}:
-            found = found[found.index(":") + 1 : found.rindex("}")]  # else the model gave the value as it is
-        return self.validate(found)
+        found = values_in(text)
+        fitting: dict[str, T] = {}
+        wrong: list[tuple[int, InvalidAnswerError]] = []
+        for whole, its in found.values:
+            value, part = whole, its
+            if self.wrapped and isinstance(whole, dict) and whole.keys() == {_KEY}:
+                value, part = whole[_KEY], its[its.index(":") + 1 : its.rindex("}")]
+            try:
+                fitting[json.dumps(value, sort_keys=True)] = self.validate(part)
+            except InvalidAnswerError as error:
+                wrong.append((len(its), error))
+        if len(fitting) == 1:
+            return next(iter(fitting.values()))
+        if fitting:
+            raise InvalidAnswerError(
+                [f"it holds {len(fitting)} different JSON values that fit: give the one that is meant"]
+            )
+        if wrong:
+            raise max(wrong, key=lambda each: each[0])[1]
+        raise InvalidAnswerError([found.problem], is_json=False)
 
     def has_keys(self, text: str) -> bool:
         """Tell whether an answer has the schema's keys, as each has of a server that keeps to the schema."""
-        try:
-            whole, _ = _json_in(text)
-        except InvalidAnswerError:
-            return False
+        return any(self._has_keys(whole) for whole, _ in values_in(text).values)
+
+    def _has_keys(self, whole: JsonValue) -> bool:
         if not isinstance(whole, dict):
             return False
         required, known = self.schema.get("required"), self.schema.get("properties")
@@ -106,14 +120,16 @@ class Format(Generic[T]):
 
     def partial(self, text: str) -> JsonValue:
         """Read the beginning of an answer; None where there is nothing to read yet."""
-        start = _start(text)
-        if start < 0:
-            return None
-        try:
-            value: JsonValue = from_json(text[start:], allow_inf_nan=False, allow_partial="trailing-strings")
-        except ValueError:
-            return None
-        return value.get(_KEY) if self.wrapped and isinstance(value, dict) else value
+        found = values_in(text)
+        values = [whole for whole, _ in found.values]
+        with suppress(ValueError):
+            begun: JsonValue = from_json(found.begun, allow_inf_nan=False, allow_partial="trailing-strings")
+            values += [begun] if begun else []  # a bracket alone may be one of a sentence
+        objects = [value for value in values if isinstance(value, dict)]
+        if not self.wrapped:
+            return objects[-1] if objects else None
+        others = [value for value in values if not isinstance(value, dict)]
+        return next((value[_KEY] for value in reversed(objects) if _KEY in value), others[-1] if others else None)
 
 
 class Growing(Generic[T]):
@@ -292,32 +308,3 @@ def _closed(schema: Schema) -> Schema:
     if schema.get("type") == "object" and "properties" in schema:
         return {"additionalProperties": False, **schema}
     return schema
-
-
-def _start(text: str) -> int:
-    """Find where the JSON begins in an answer that may stand in a code fence or between words; -1 for nowhere."""
-    begins = _BEGINNING.match(text)
-    fence = None if begins else _FENCE.search(text)
-    found = begins or fence
-    return found.end() if found else text.find("{")
-
-
-def _json_in(text: str) -> tuple[JsonValue, str]:
-    """Find the JSON object or array in an answer, and its text."""
-    start = _start(text)
-    if start < 0:
-        raise InvalidAnswerError(["there is no JSON object in it"], is_json=False)
-    try:
-        value: JsonValue
-        value, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswerError([f"it is not JSON: {error}"], is_json=False) from None
-    return value, text[start:end]
-
-
-def _refuse(constant: str) -> NoReturn:
-    msg = f"{constant} is not in JSON"
-    raise ValueError(msg)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse)  # Python's own takes NaN

@@ -5,20 +5,19 @@ A tool reads and checks the model's arguments before anything runs. When it runs
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import WRAPPER_ASSIGNMENTS
 from types import MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
 
-from pydantic_core import to_json
-
-from ._tools.arguments import BadArgumentsError
+from ._json import is_object
 from ._tools.definitions import SchemaParameters
 from ._tools.docstrings import read_docstring
 from ._tools.functions import FunctionParameters
-from ._tools.signatures import Function, docstring_of, is_async, layers_of, name_of, names_around, plain, refuse
+from ._tools.signatures import Function, docstring_of, is_async, name_for, names_around, plain, refuse
+from ._tools.texts import BadArgumentsError
+from ._tools.texts import result_text as result_text  # noqa: PLC0414 - for loops of one's own
 from .errors import ToolArgumentsError
 from .messages import ToolCall
 
@@ -113,7 +112,7 @@ class Tool(Generic[P, R_co]):
             ToolDefinitionError: The model could not call it. Of types that no schema can be made of, and of names in
                 annotations that are not defined yet, this is raised when the tool is first offered or called.
         """
-        name = _name_for(function, name)
+        name = name_for(function, name, Tool)
         parameters = FunctionParameters(name, function, injected=ToolContext, names=names_around(function))
         return Tool(
             function, parameters, name=name, description=description, needs_approval=needs_approval, timeout=timeout
@@ -321,49 +320,21 @@ def as_tool(value: object) -> Tool[..., object]:
     made = _existing(value)
     if made is not None:
         return made
-    if _is_object(value):
+    if is_object(value):
         refuse("defined by a dict", "there is no function to run: use Tool.from_schema(name, parameters, function)")
     if not callable(value):
         refuse(f"{value!r:.40}", "it is no function")
     return Tool.from_function(value)
 
 
-def definition_of(value: Callable[..., object] | Mapping[str, object]) -> Mapping[str, object]:
-    """Give what is sent of a tool, a function, or a definition that is a dict already, which stays as it is.
-
-    Raises:
-        ToolDefinitionError: It can't be offered.
-    """
-    return value if _is_object(value) else as_tool(value).definition
-
-
 def _is_tool(value: object) -> TypeIs[Tool[..., object]]:
     return isinstance(value, Tool)
-
-
-def _is_object(value: object) -> TypeIs[Mapping[str, object]]:
-    return isinstance(value, Mapping)
 
 
 def _existing(value: object) -> Tool[..., object] | None:
     if isinstance(value, MethodType) and _is_tool(value.__func__):  # of @classmethod above @tool
         return value.__func__.__get__(value.__self__)
     return value if _is_tool(value) else None
-
-
-def _name_for(function: Function, given: str | None) -> str:
-    if not callable(function):
-        refuse(f"{function!r:.40}", "it is no function")
-    name = name_of(function) if given is None else given
-    if inspect.isclass(function):
-        refuse(name, "it is a class: give a function that makes one")
-    if name == "<lambda>":
-        refuse(name, "a lambda has no name: give name=", "name")
-    if any(_is_tool(each) for each in layers_of(function)):
-        refuse(name, "it is made of a tool, whose settings would be lost: put @tool above all other decorators")
-    if inspect.isgeneratorfunction(plain(function)) or inspect.isasyncgenfunction(plain(function)):
-        refuse(name, "it yields: return a list instead")
-    return name
 
 
 def _check(name: object, needs_approval: object, timeout: object) -> None:
@@ -374,21 +345,3 @@ def _check(name: object, needs_approval: object, timeout: object) -> None:
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
     if timeout is not None and not number:
         refuse(name, f"timeout={timeout!r} is not possible: give seconds above 0, or None for no limit", "timeout")
-
-
-def result_text(value: object) -> str:
-    """Write what a tool returned for the model: a string as it is, anything else as JSON.
-
-    Args:
-        value: A pydantic model, dataclass, dict, list, date, number, None (``null``), ...; of what JSON can't hold,
-            ``str(value)``.
-    """
-    if isinstance(value, str):
-        text = str.__str__(value)  # of an enum too
-    else:
-        try:
-            text = to_json(value, fallback=str).decode()
-        except ValueError:  # bytes that are no text, something that holds itself
-            text = str(value)
-    # Half a surrogate pair could not be sent.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

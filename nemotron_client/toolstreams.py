@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from .errors import ConfigurationError, NemotronError
 from .events import Finished, StreamEvent, TextDelta
-from .runs import RunEvent, RunFinished, ToolFinished, ToolRun, ToolStarted, TurnFinished
+from .messages import ChatCompletion, ToolCall
+from .runs import ToolResult, ToolRun
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,6 +22,47 @@ if TYPE_CHECKING:
     from ._transport.threads import ToolThreads
     from .loop import ToolLoop
     from .streams import AsyncChatStream, ChatStream
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool begins to run."""
+
+    tool_call: ToolCall
+    type: Literal["tool.started"] = "tool.started"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """What became of a call is known, whether it ran or not."""
+
+    result: ToolResult
+    type: Literal["tool.finished"] = "tool.finished"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """The model's answer is complete; tools may follow.
+
+    Attributes:
+        turn: Its number, from 1.
+    """
+
+    turn: int
+    completion: ChatCompletion
+    type: Literal["turn.finished"] = "turn.finished"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run is over, or paused; always the last event."""
+
+    run: ToolRun
+    type: Literal["run.finished"] = "run.finished"
+
+
+RunEvent: TypeAlias = "StreamEvent | ToolStarted | ToolFinished | TurnFinished | RunFinished"
+"""What ``chat.completions.stream_tools()`` gives; ``finished`` of a single answer is ``turn.finished`` here."""
 
 _NOT_OPEN = (
     'Nothing runs yet: write "with client.chat.completions.stream_tools(...) as events:" ("async with" if async).'
@@ -134,12 +177,10 @@ class ToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            job, result = self._threads.next()
-            self._loop.answered(job, result)
-            self._events.append(ToolFinished(result))
+            self._events.append(ToolFinished(self._threads.next()))
         else:
             self._starting()
-            self._threads.start(self._loop.jobs)
+            self._threads.start()
 
     def text_deltas(self) -> Iterator[str]:
         """Iterate over the text of all turns as it arrives."""
@@ -216,12 +257,10 @@ class AsyncToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            job, result = await self._tasks.next()
-            self._loop.answered(job, result)
-            self._events.append(ToolFinished(result))
+            self._events.append(ToolFinished(await self._tasks.next()))
         else:
             self._starting()
-            self._tasks.start(self._loop.jobs)
+            self._tasks.start()
 
     def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the text of all turns as it arrives."""

@@ -19,7 +19,7 @@ from .naming import NAME, Substitutes, make_name
 
 # Between a tool's result and the user's next message, for servers that want the assistant to speak first.
 _BRIDGE: Mapping[str, object] = {"role": "assistant", "content": "OK."}
-_NOT_CARRIED_OUT = "This call was not carried out; there is no result."
+_NO_RESULT = "There is no result: it is not known whether this call was carried out."
 
 # Which text may follow which; None is the beginning.
 _PLAIN = frozenset(
@@ -265,11 +265,11 @@ class _Conversation:
             raise asker.error(
                 f"has no result for its call of {call.name} (id {call.id!r}): put "
                 f'{{"role": "tool", "tool_call_id": {call.id!r}, "content": ...}} right after it, or pass '
-                'repair="fill" to have the model told that the call was not carried out.'
+                'repair="fill" to have the model told that there is none.'
             )
         detail = f"The call of {call.name} (id {call.id!r}) has no result; one is sent that says so."
         self._note(asker, "missing_result", detail)
-        message = {"role": "tool", "tool_call_id": call.sent_id, "content": _NOT_CARRIED_OUT}
+        message = {"role": "tool", "tool_call_id": call.sent_id, "content": _NO_RESULT}
         return Item(asker.index, "tool", message)
 
     # All of it

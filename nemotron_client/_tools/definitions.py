@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic_core import from_json, to_json
 
-from .arguments import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 from .schemas import Schema, all_schemas, as_list, as_object, mended, target
 from .signatures import Function, Names, hints_of, mentions, parameters_of, refuse
+from .texts import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -32,10 +32,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import ErrorDetails, SchemaError, to_json
 
-from .arguments import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 from .docstrings import read_docstring
 from .schemas import Schema, as_object, compact, mended
 from .signatures import Function, Names, docstring_of, hints_of, mentions, parameters_of, plain, refuse
+from .texts import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, JsonValue

@@ -58,6 +58,31 @@ def name_of(function: Function) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
+def name_for(function: Function, given: str | None, tool: type) -> str:
+    """Give the name by which a function is offered.
+
+    Args:
+        function: The function.
+        given: The name that its author chose.
+        tool: The class of tools: a function that is made of one is none.
+
+    Raises:
+        ToolDefinitionError: It can't be offered.
+    """
+    if not callable(function):
+        refuse(f"{function!r:.40}", "it is no function")
+    name = name_of(function) if given is None else given
+    if inspect.isclass(function):
+        refuse(name, "it is a class: give a function that makes one")
+    if name == "<lambda>":
+        refuse(name, "a lambda has no name: give name=", "name")
+    if any(isinstance(each, tool) for each in layers_of(function)):
+        refuse(name, "it is made of a tool, whose settings would be lost: put @tool above all other decorators")
+    if inspect.isgeneratorfunction(plain(function)) or inspect.isasyncgenfunction(plain(function)):
+        refuse(name, "it yields: return a list instead")
+    return name
+
+
 def docstring_of(function: Function) -> str:
     """Give the docstring of a function, or of the class of an object that can be called."""
     return inspect.getdoc(plain(function)) or inspect.getdoc(_without_partials(function)) or ""

@@ -15,14 +15,14 @@ import anyio
 from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
-from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, result_of, timed_out
+from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, taken, timed_out, wind_up
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-    from nemotron_client.loop import Job
+    from nemotron_client.loop import Job, ToolLoop
     from nemotron_client.runs import ToolResult
 
 
@@ -33,12 +33,14 @@ class ToolTasks:
     could be closed by no other task than its own; but a generator of the caller's, that is left, is closed by any.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing to run."""
+    def __init__(self, loop: ToolLoop) -> None:
+        """Begin with nothing to run; the results go to this loop."""
+        self._loop = loop
         self._waiting: deque[Job] = deque()
-        self._running: dict[Job, tuple[anyio.CancelScope, object]] = {}  # with the tasks, which asyncio might lose
+        self._running: dict[Job, anyio.CancelScope] = {}
         self._over: deque[tuple[Job, Outcome]] = deque()
         self._changed = anyio.Event()
+        self._tasks: list[object] = []  # which asyncio might lose
 
     async def __aenter__(self) -> Self:
         """Give what runs the tools."""
@@ -47,36 +49,36 @@ class ToolTasks:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what can be cancelled and wait for it, and leave the rest to itself."""
+        """Cancel what can be cancelled and wait for it, take what is over by then, and leave the rest to itself."""
         self._waiting.clear()
-        for scope, _ in self._running.values():
+        for scope in self._running.values():
             scope.cancel()
         with anyio.CancelScope(shield=True):
             while self._running:
                 await self._change()
+        wind_up(self._loop, self._over, error)
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Begin to run."""
-        self._waiting.extend(jobs)
+    def start(self) -> None:
+        """Begin to run the jobs."""
+        self._waiting.extend(self._loop.jobs)
         self._fill()
 
-    async def next(self) -> tuple[Job, ToolResult]:
-        """Wait for the next job that is over, or has run too long.
+    async def next(self) -> ToolResult:
+        """Wait for the next job that is over, or has run too long, and tell the loop.
 
         Raises:
             BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
         """
         while not self._over:
             await self._change()
-        job, over = self._over.popleft()
-        return job, result_of(job, over)
+        self._fill()
+        return taken(self._loop, *self._over.popleft())
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < MOST_AT_ONCE:
-            job, scope = self._waiting.popleft(), anyio.CancelScope()
-            self._running[job] = scope, None
-            task = _spawn(partial(self._run, job, scope))
-            self._running |= {job: (scope, task)} if job in self._running else {}  # an eager task is over already
+            job = self._waiting.popleft()
+            self._running[job] = scope = anyio.CancelScope()
+            self._tasks.append(_spawn(partial(self._run, job, scope), partial(self._cancelled, job)))
 
     async def _change(self) -> None:
         if self._changed.is_set():
@@ -85,14 +87,24 @@ class ToolTasks:
 
     async def _run(self, job: Job, scope: anyio.CancelScope) -> None:
         began = monotonic()
-        over: Outcome | None = None
         with scope:
             await checkpoint_if_cancelled()  # before it has begun
+            over: Outcome | None = None
             with anyio.move_on_after(job.tool.timeout):
                 over = await _outcome(job)
             self._over.append((job, over or timed_out(job, monotonic() - began)))
+        self._ended(job)
+
+    def _cancelled(self, job: Job) -> None:
+        """Note that a task of asyncio is over which was cancelled before its first step, by another hand than ours."""
+        from asyncio import CancelledError
+
+        if job in self._running:
+            self._over.append((job, Raised(CancelledError(), 0.0)))
+            self._ended(job)
+
+    def _ended(self, job: Job) -> None:
         del self._running[job]
-        self._fill()
         self._changed.set()
 
 
@@ -104,11 +116,13 @@ def _asyncio_loop() -> AbstractEventLoop | None:
     return loop if isinstance(loop, AbstractEventLoop) else None
 
 
-def _spawn(run: Callable[[], Coroutine[object, object, None]]) -> object:
-    """Start a task that sees the caller's context variables."""
+def _spawn(run: Callable[[], Coroutine[object, object, None]], over: Callable[[], None]) -> object:
+    """Start a task that sees the caller's context variables; on asyncio, whose tasks may never begin, tell its end."""
     loop = _asyncio_loop()
     if loop is not None:
-        return loop.create_task(run(), name="nemotron-tool")
+        task = loop.create_task(run(), name="nemotron-tool")
+        task.add_done_callback(lambda _: over())
+        return task
     from trio.lowlevel import spawn_system_task
 
     return spawn_system_task(run, name="nemotron-tool", context=copy_context())
@@ -127,7 +141,7 @@ def _soon() -> Callable[[Callable[[], None]], object]:
 async def _outcome(job: Job) -> Outcome:
     began = monotonic()
     try:
-        value = job.start() if job.tool.is_async else await _in_thread(job)
+        value = job.start() if job.tool.is_async else (await _in_thread(job)).result()
         return job.succeeded(await value if isawaitable(value) else value, monotonic() - began)
     except get_cancelled_exc_class() as error:
         await checkpoint_if_cancelled()  # raises it again, unless it comes out of something that the tool waited for
@@ -136,7 +150,7 @@ async def _outcome(job: Job) -> Outcome:
         return Raised(error, monotonic() - began)
 
 
-async def _in_thread(job: Job) -> object:
+async def _in_thread(job: Job) -> Future[object]:
     # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
     # from ending.
     over, soon = anyio.Event(), _soon()
@@ -156,4 +170,4 @@ async def _in_thread(job: Job) -> object:
     except get_cancelled_exc_class():
         left_to_itself(job)
         raise
-    return future.result()
+    return future

@@ -7,10 +7,13 @@ is dropped. The threads are daemons, so that none of them keeps a program from e
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from math import inf
 from queue import Empty, SimpleQueue
@@ -22,14 +25,17 @@ from nemotron_client.errors import ToolError
 from nemotron_client.runs import ToolResult
 
 if TYPE_CHECKING:
-    from asyncio import Future
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
-    from nemotron_client.loop import Job
+    from nemotron_client.loop import Job, ToolLoop
 
 LOGGER = logging.getLogger("nemotron_client.tools")
 MOST_AT_ONCE = 64  # a model that goes astray may write thousands of calls
+MOST_IDLE = 64  # threads that are kept for the next call, since a new one costs more than most tools
+
+# Where they wait, by process: one that was forked has none of its parent's threads.
+_IDLE: dict[int, list[SimpleQueue[Callable[[], object]]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,13 @@ class Raised:
     error: BaseException
     elapsed: float
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether that is a failure of the tool, and no SystemExit or the like."""
+        from asyncio import CancelledError  # of something that the tool waited for; no Exception
+
+        return isinstance(self.error, Exception | CancelledError)
+
 
 Outcome: TypeAlias = ToolResult | Raised
 
@@ -46,8 +59,9 @@ Outcome: TypeAlias = ToolResult | Raised
 class ToolThreads:
     """The tools of one run; open it with ``with``, whose end gives up those that still run."""
 
-    def __init__(self) -> None:
-        """Begin with nothing to run."""
+    def __init__(self, loop: ToolLoop) -> None:
+        """Begin with nothing to run; the results go to this loop."""
+        self._loop = loop
         self._alone: Job | None = None
         self._waiting: deque[Job] = deque()
         self._running: set[_Running] = set()
@@ -60,41 +74,46 @@ class ToolThreads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cancel what can be cancelled, and leave the rest to itself."""
+        """Take what is over by now, cancel what can be cancelled, and leave the rest to itself."""
         self._waiting.clear()
-        while self._running:
-            self._running.pop().give_up()
+        ended = [self._over.get() for _ in range(self._over.qsize())]
+        over = [(running.job, outcome) for running, outcome in ended if running in self._running]
+        for running in self._running.difference(running for running, _ in ended):
+            running.give_up()
+        self._running.clear()
+        wind_up(self._loop, over, error)
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Begin to run; a plain function that is alone and has no limit waits for :meth:`next`, and needs no thread."""
+    def start(self) -> None:
+        """Begin to run the jobs; a plain function that is alone and has no limit waits for :meth:`next`."""
+        jobs = self._loop.jobs
         if len(jobs) == 1 and jobs[0].tool.timeout is None and not jobs[0].tool.is_async:
             self._alone = jobs[0]
         else:
             self._waiting.extend(jobs)
             self._fill()
 
-    def next(self) -> tuple[Job, ToolResult]:
-        """Wait for the next job that is over, or has run too long.
+    def next(self) -> ToolResult:
+        """Wait for the next job that is over, or has run too long, and tell the loop.
 
         Raises:
             BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
         """
         job, self._alone = self._alone, None
         if job is not None:
-            return job, result_of(job, outcome(job, _awaited_elsewhere))
+            return taken(self._loop, job, outcome(job, _awaited_elsewhere))
         while True:
             self._fill()
             first = min(self._running, key=_Running.deadline)
-            left = first.deadline() - monotonic()
+            wait = first.deadline() - monotonic()
             try:
-                running, over = self._over.get(timeout=None if left == inf else max(0.0, left))
+                running, over = self._over.get(timeout=None if wait == inf else max(0.0, wait))
             except Empty:
                 self._running.remove(first)
                 first.give_up()
-                return first.job, timed_out(first.job, monotonic() - first.began)
+                return taken(self._loop, first.job, timed_out(first.job, monotonic() - first.began))
             if running in self._running:  # and was not given up
                 self._running.remove(running)
-                return running.job, result_of(running.job, over)
+                return taken(self._loop, running.job, over)
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < MOST_AT_ONCE:
@@ -108,8 +127,8 @@ class _Running:
 
     def __init__(self, job: Job) -> None:
         self.job, self.began = job, monotonic()
-        self._given_up = False
-        self._future: Future[object] | None = None
+        self._given_up: Future[None] = Future()
+        self._can_be_cancelled = job.tool.is_async
 
     def start(self, over: SimpleQueue[tuple[_Running, Outcome]]) -> None:
         """Begin; in the end this and what became of it are put into the queue."""
@@ -121,21 +140,24 @@ class _Running:
 
     def give_up(self) -> None:
         """Cancel it if it is asynchronous; else say that it goes on."""
-        self._given_up = True
-        if self._future is not None:
-            with suppress(RuntimeError):  # its event loop is closed: it is over
-                self._future.get_loop().call_soon_threadsafe(self._future.cancel)
-        elif not self.job.tool.is_async:
+        self._given_up.set_result(None)
+        if not self._can_be_cancelled:
             left_to_itself(self.job)
 
     def _awaited(self, value: Awaitable[object]) -> object:
         import asyncio
 
+        self._can_be_cancelled = True
+
         async def wait() -> object:
-            self._future = asyncio.ensure_future(value)
-            if self._given_up:  # in just this moment
-                self._future.cancel()
-            return await self._future
+            task, loop = asyncio.ensure_future(value), asyncio.get_running_loop()
+
+            def cancel(_: object) -> None:
+                with suppress(RuntimeError):  # its event loop is closed: it is over
+                    loop.call_soon_threadsafe(task.cancel)
+
+            self._given_up.add_done_callback(cancel)  # called at once if it was given up in just this moment
+            return await task
 
         return asyncio.run(wait())
 
@@ -153,8 +175,25 @@ def _awaited_elsewhere(value: Awaitable[object]) -> object:
 
 
 def in_thread(work: Callable[[], object]) -> None:
-    """Start a daemon thread that sees the caller's context variables."""
-    Thread(target=copy_context().run, args=(work,), name="nemotron-tool", daemon=True).start()
+    """Do some work, which raises nothing and sees the caller's context variables, in a daemon thread."""
+    idle, task = _IDLE.setdefault(os.getpid(), []), partial(copy_context().run, work)
+    try:
+        inbox = idle.pop()
+    except IndexError:
+        Thread(target=_work, args=(task, idle), name="nemotron-tool", daemon=True).start()
+    else:
+        inbox.put(task)
+
+
+def _work(task: Callable[[], object], idle: list[SimpleQueue[Callable[[], object]]]) -> None:
+    inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+    while True:
+        task()
+        del task  # or all that it holds would live on
+        if len(idle) >= MOST_IDLE:
+            return
+        idle.append(inbox)
+        task = inbox.get()
 
 
 def outcome(job: Job, awaited: Callable[[Awaitable[object]], object]) -> Outcome:
@@ -172,29 +211,31 @@ def outcome(job: Job, awaited: Callable[[Awaitable[object]], object]) -> Outcome
         return Raised(error, monotonic() - began)
 
 
-def result_of(job: Job, over: Outcome) -> ToolResult:
-    """Log what a tool raised, with its traceback, and make the result that the model reads.
+def taken(loop: ToolLoop, job: Job, over: Outcome) -> ToolResult:
+    """Tell the loop what became of a job; what a tool raised is logged, with its traceback.
 
     Raises:
         BaseException: What is no failure of the tool, such as SystemExit.
     """
-    if isinstance(over, ToolResult):
-        return over
-    error = over.error
-    if isinstance(error, ToolError):
-        LOGGER.info("tool %s: %s", job.tool.name, error)
-    elif isinstance(error, Exception) or _is_cancellation(error):
-        LOGGER.error("tool %s raised an exception", job.tool.name, exc_info=error)
-    else:
-        raise error
-    return job.failed(error, over.elapsed)
+    if isinstance(over, Raised):
+        if not over.is_failure:
+            raise over.error
+        if isinstance(over.error, ToolError):
+            LOGGER.info("tool %s: %s", job.tool.name, over.error)
+        else:
+            LOGGER.error("tool %s raised an exception", job.tool.name, exc_info=over.error)
+        over = job.failed(over.error, over.elapsed)
+    loop.answered(job, over)
+    return over
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    """Tell whether something that a tool waited for was cancelled, which is no ``Exception`` on asyncio."""
-    from asyncio import CancelledError
-
-    return isinstance(error, CancelledError)
+def wind_up(loop: ToolLoop, over: Iterable[tuple[Job, Outcome]], error: BaseException | None) -> None:
+    """Note at the end of a run what is over and nobody waited for; the exception that ends it gets the run."""
+    for job, result in over:
+        if isinstance(result, ToolResult) or result.is_failure:
+            taken(loop, job, result)
+    if error is not None:
+        vars(error)["run"] = loop.run  # known of NemotronError, but a KeyboardInterrupt must not lose it either
 
 
 def timed_out(job: Job, elapsed: float) -> ToolResult:

@@ -1,6 +1,6 @@
 """What servers built on mistral-common have against a conversation, in its words.
 
-Two of them: a vLLM of one's own with tokenizer v13, which looks at little, and the hosted gateway, which knows the
+Two of them: a vLLM of one's own with tokenizer v13, which lets more pass, and the hosted gateway, which knows the
 older and stricter rules (docs/explanation/protocol.md, "Mistral's conversation rules"). Pure.
 """
 

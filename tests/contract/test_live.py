@@ -99,6 +99,27 @@ async def test_it_calls_a_tool_and_reads_its_result(client: Either) -> None:
     assert "12 degrees" in done.text
 
 
+async def test_it_takes_what_another_provider_wrote_once_it_is_put_right(client: Either) -> None:
+    called: dict[str, object] = {
+        "id": "call_9KqY0rJ8RuG5wqQyWbq9TdC3",
+        "function": {"name": "weather.get", "arguments": {"city": "Paris"}},
+    }
+    history: list[Message] = [
+        {"role": "developer", "content": "Be brief."},
+        QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [called, {"function": {"name": "now"}}]},
+        {"role": "tool", "tool_call_id": called["id"], "content": "12 degrees"},
+        {"role": "user", "content": "And?"},
+        {"role": "tool", "content": None},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "Hello"},
+    ]
+    done = await client.create(history, temperature=0.0, max_tokens=5)
+    assert done.text
+    rules = ["role", "empty_content", "tool_call_id", "tool_call_type", "tool_name", "arguments", "order"]
+    assert {repair.rule for repair in done.repairs} >= {*rules}
+
+
 async def test_it_calls_the_tool_that_is_named(client: Either) -> None:
     named: ChatOptions = {**ASKED, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
     (call,) = (await client.create([QUESTION], **named)).tool_calls

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from nemotron_client.events import HookEvent, ParsedDelta, ParsedDone, StreamEvent, TextDelta
-from nemotron_client.runs import RunFinished, ToolFinished, ToolStarted, TurnFinished
+from nemotron_client.toolstreams import RunFinished, ToolFinished, ToolStarted, TurnFinished
 
 RUN = [ToolStarted, ToolFinished, TurnFinished, RunFinished]
 CLASSES = [*get_args(StreamEvent), *get_args(HookEvent), ParsedDelta, ParsedDone, *RUN]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from nemotron_client import (
     Approval,
     ChatCompletion,
+    InvalidConversationError,
     InvalidRequestError,
     ToolContext,
     ToolDefinitionError,
@@ -22,7 +23,8 @@ from nemotron_client import (
     UserMessage,
     tool,
 )
-from nemotron_client.messages import PromptTokensDetails
+from nemotron_client._engine.mistral import prepare
+from nemotron_client.messages import PromptTokensDetails, read_messages
 from tests.engine.driving import answer, calling
 
 TOOLS: list[Callable[..., object]] = []
@@ -256,6 +258,26 @@ def test_a_forced_choice_holds_for_the_first_turn() -> None:
         assert loop.asking({"tool_choice": free})["tool_choice"] == free
 
 
+def test_a_message_is_continued_in_the_first_turn() -> None:
+    loop = begun()
+    continuing = {"continue_final_message": True, "add_generation_prompt": False}
+    assert loop.asking(continuing) == {**continuing, "tools": loop.definitions}
+    loop.received(calling(("get_weather", "{}")))
+    assert loop.asking(continuing) == {"tools": loop.definitions}
+
+
+def test_strictness_is_for_what_the_caller_wrote_and_not_for_the_servers_ids() -> None:
+    loop = begun()
+    prepare(read_messages(loop.messages), loop.definitions, mode="strict")
+    assert loop.asking({"repair": "strict"})["repair"] == "strict"
+    loop.received(calling(("get_weather", "{}")))  # whose id has six characters
+    carry_out(loop)
+    assert loop.asking({"repair": "strict"}) == {"tools": loop.definitions}
+    assert loop.asking({"repair": "off"})["repair"] == "off"
+    with pytest.raises(InvalidConversationError, match="changes nothing"):
+        prepare(read_messages(loop.messages), loop.definitions, mode="strict")
+
+
 def test_at_the_last_turn_its_tools_run_so_that_the_history_is_whole() -> None:
     loop = begun(max_turns=2)
     for _ in range(2):
@@ -276,6 +298,21 @@ def test_a_run_that_is_not_over_is_interrupted() -> None:
     assert loop.run.status == "interrupted"
     assert outcomes(loop.run.results) == [("ok", "sunny")]
     assert loop.run.pending == ()
+
+
+def test_the_messages_of_an_interrupted_run_have_the_results_so_far_and_can_be_continued() -> None:
+    loop = after(("add", '{"a": 1, "b": 2}'), ("get_weather", "{}"))
+    _, second = loop.jobs
+    loop.answered(second, second.succeeded("sunny", 0.0))
+    messages = loop.run.messages
+    assert messages[2:] == (ToolMessage(content="sunny", tool_call_id="call-1"),)
+    sent = prepare(read_messages(messages), loop.definitions, mode="fill").messages[2:]
+    assert [message["content"] for message in sent] == [
+        "sunny",
+        "There is no result: it is not known whether this call was carried out.",
+    ]
+    carry_out(loop)
+    assert [message.content for message in loop.run.messages[2:] if isinstance(message, ToolMessage)] == ["3", "sunny"]
 
 
 FIVE = Usage(total_tokens=5)
@@ -428,6 +465,21 @@ def test_each_pending_call_needs_a_decision() -> None:
     run = paused(LONG, ("book", '{"nights": 8}'))
     with pytest.raises(InvalidRequestError, match=r"There is no decision on book \(call call-1\)"):
         ToolLoop.resumed(run, [run.pending[0].approve()], TOOLS)
+
+
+def test_two_calls_that_are_the_same_in_all_are_decided_on_one_by_one() -> None:
+    twice = calling(LONG, LONG)
+    for call in twice.tool_calls:
+        call.id = "same"
+    loop = begun()
+    loop.received(twice)
+    first, second = loop.run.pending
+    assert (first.index, second.index) == (0, 1)
+    with pytest.raises(InvalidRequestError, match=r"There is no decision on book \(call same\)"):
+        ToolLoop.resumed(loop.run, [first.approve()], TOOLS)
+    resumed = ToolLoop.resumed(loop.run, [second.deny(), first.approve()], TOOLS)
+    carry_out(resumed)
+    assert outcomes(resumed.run.results) == [("ok", "9 nights"), ("denied", "The call was declined.")]
 
 
 def test_contradictory_decisions_are_refused() -> None:

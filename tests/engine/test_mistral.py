@@ -190,7 +190,7 @@ class TestResults:
         assert refused(user(), asked(call(FOREIGN)), said(), user()) == (
             f"messages[1] (role assistant) has no result for its call of look (id '{FOREIGN}'): put "
             f'{{"role": "tool", "tool_call_id": \'{FOREIGN}\', "content": ...}} right after it, or pass repair="fill" '
-            "to have the model told that the call was not carried out."
+            "to have the model told that there is none."
         )
 
     @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ class TestResults:
 
     def test_fill_says_plainly_that_the_call_was_not_carried_out(self) -> None:
         history = [user(), asked(call(FOREIGN), call("abcdefgh2")), result("abcdefgh2"), user()]
-        filled = result(SENT, "This call was not carried out; there is no result.")
+        filled = result(SENT, "There is no result: it is not known whether this call was carried out.")
         assert sent(*history, mode="fill") == [
             user(),
             asked(call(SENT), call("abcdefgh2")),

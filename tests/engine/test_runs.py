@@ -320,8 +320,13 @@ def test_what_is_for_the_requests_is_told_apart() -> None:
         ({"temprature": 1}, r"temprature is not a parameter\. Did you mean temperature"),
         ({"max_retries": -1}, "max_retries=-1 is not possible"),
         ({"max_turns": 0}, "max_turns=0 is not possible"),
-        ({"n": 2}, r"n can't be given to run_tools\(\)"),
-        ({"response_format": {"type": "json_object"}}, r"response_format can't be given to run_tools\(\)"),
+        ({"n": 2}, r"n can't be given here: the agent loop asks for one answer a turn"),
+        ({"response_format": {"type": "json_object"}}, r"response_format can't be given here"),
+        ({"stream": True}, r"stream can't be given here"),
+        ({"extra_body": {"n": 2}}, r"n can't be given in extra_body"),
+        ({"extra_body": {"tools": []}}, r"tools can't be given in extra_body"),
+        ({"extra_body": {"messages": []}}, r"messages can't be given in extra_body"),
+        ({"extra_body": {"tool_choice": "required"}}, r"tool_choice can't be given in extra_body"),
     ],
 )
 def test_a_bad_option_is_refused_before_anything_runs(options: dict[str, object], wrong: str) -> None:
@@ -333,7 +338,7 @@ def test_a_bad_option_is_refused_before_anything_runs(options: dict[str, object]
 
 
 def test_what_is_none_is_not_set() -> None:
-    started("Hello", TOOLS, {"n": None, "seed": None, "timeout": None}, approvals=())
+    started("Hello", TOOLS, {"n": None, "seed": None, "timeout": None, "extra_body": {"n": None}}, approvals=())
 
 
 def test_approvals_without_a_paused_run_are_refused() -> None:

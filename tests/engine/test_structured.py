@@ -2,6 +2,7 @@
 
 import enum
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -107,6 +108,9 @@ class Named(BaseModel):
         if " " not in name:
             raise ValueError("give the first and the last name")
         return name
+
+
+ANYTHING: Format[Any] = format_of_type(Any)
 
 
 def wrong(form: Format[Any], text: str) -> list[str]:
@@ -296,12 +300,74 @@ def test_what_is_wrong_is_told_in_a_few_short_lines() -> None:
         'First ```python\nprint({})\n``` and then ```json\n{"name": "Ada", "age": 36}\n```',
         'Here it is: {"name": "Ada", "age": 36}. Anything {else}?',
         '{"name": "Ada", "age": 36}\n\nI took the age from {somewhere}.',
-        '{"name": "Ada", "age": 36} {"name": "Eve", "age": 1}',
         '"{"name": "Ada", "age": 36}"',
+        '{{"name": "Ada", "age": 36}}',
+        'As {curly} [1] and [2, p. 3] [say]: {"name": "Ada", "age": 36} [4]',
+        '{"thought": "She is [36]."} So: {"name": "Ada", "age": 36}',
+        '["Ada", 36] {"name": "Ada"} {"name": "Ada", "age": 36} {}',
+        '{"age": 36, "name": "Ada"} or, in other words, {"name": "Ada", "age": 36}',
+        '{"name": "Ada", "age": 36} or {"name": "Ada", "age": "thirty-six',
     ],
 )
 def test_json_is_found_in_a_fence_and_between_words(text: str) -> None:
     assert of(Person).read(text) == Person(name="Ada", age=36)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The primes [below 6] are [2, 3, 5].",
+        "{They} are `[2, 3, 5]`",
+        'As in [1, p. 2]: {"value": [2, 3, 5]}',
+        '{"value": [2, 3, 5]}, that is [2, 3, 5]',
+    ],
+)
+def test_a_list_is_found_between_words(text: str) -> None:
+    assert of(list[int]).read(text) == [2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (Person, '{"name": "Ada", "age": 36} {"name": "Eve", "age": 1}'),
+        (Person, 'Not {"name": "Ada", "age": 35}: {"name": "Ada", "age": 36}'),
+        (list[int], "As said in [1], they are [2, 3, 5]."),
+    ],
+    ids=name_of,
+)
+def test_of_two_values_that_fit_none_is_guessed(form: object, text: str) -> None:
+    assert wrong(of(form), text) == ["it holds 2 different JSON values that fit: give the one that is meant"]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (Node, '[{"name": "a"}, {"na'),
+        (Node, '{"name": "root", "kids": [{"name": "a"}'),
+        (Node, '{"name": "root", kids: [{"name": "a"}]}'),
+        (list[str], '{"names": ["Ada"], "age": NaN}'),
+        (list[int], '{"ages": [1, 2], oops}'),
+        (Node, '["unfinished {"name": "a"}'),
+    ],
+    ids=name_of,
+)
+def test_a_piece_of_json_that_breaks_off_is_no_answer(form: object, text: str) -> None:
+    with pytest.raises(InvalidAnswerError, match="it is not JSON") as caught:
+        of(form).read(text)
+    assert not caught.value.is_json
+
+
+def test_what_is_wrong_is_told_of_the_longest_json() -> None:
+    assert wrong(of(Person), '{} {"name": "Ada", "age": -1} []') == ["age: Input should be greater than or equal to 0"]
+
+
+WORDS = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), max_size=30)
+
+
+@given(JSON.filter(lambda value: isinstance(value, list | dict)), WORDS, WORDS)
+def test_json_is_found_between_any_words(value: JsonValue, before: str, after: str) -> None:
+    words = re.sub(r"[\[{]\s*[\]\d}-]", "", before), re.sub(r"[\[{]", "", after)  # or there would be more than one
+    assert ANYTHING.read(f"{words[0]} {json.dumps({'value': value})} {words[1]}") == value
 
 
 def test_a_fence_inside_of_a_text_is_part_of_it() -> None:
@@ -336,8 +402,14 @@ def test_one_of_several_models_may_come_without_the_object_around_it() -> None:
         '{"name": "Ada", "age": Infinity}',
         '{"name": "Ada\n", "age": 36}',
         "{" * 100_000,
+        "[1 " * 100_000,
         '{"a":' * 100_000,
         "[" * 100_000,
+        "[1, " * 100_000,
+        "{[" * 100_000,
+        "[ " * 100_000 + "x",
+        '{"' * 100_000,
+        '{"\\"' * 100_000,
         "```json\n" * 10_000,
         '{"name": "Ada", "age": ' + "9" * 5000 + "}",
     ],
@@ -557,8 +629,6 @@ def test_what_is_no_type_is_refused(form: object) -> None:
 
 # Growing
 
-ANYTHING: Format[Any] = format_of_type(Any)
-
 
 def cut(text: str, at: list[int]) -> list[str]:
     places = [0, *sorted(place % (len(text) + 1) for place in at), len(text)]
@@ -585,7 +655,6 @@ def test_however_an_answer_is_cut_it_ends_as_the_whole_value(value: JsonValue, a
 
 def test_a_value_grows() -> None:
     assert grown(of(Person), ["{", '"name": "A', 'da", "ag', 'e": 3', "6}"]) == [
-        {},
         {"name": "A"},
         {"name": "Ada"},
         {"name": "Ada", "age": 3},
@@ -595,7 +664,23 @@ def test_a_value_grows() -> None:
 
 def test_a_list_grows_with_and_without_the_object_around_it() -> None:
     assert grown(of(list[str]), ["{", '"value', '": [', '"a", "', '"]}']) == [[], ["a", ""]]
-    assert grown(of(list[str]), ["[", '"a"', "]"]) == [[], ["a"]]
+    assert grown(of(list[str]), ["[", '"a"', "]"]) == [["a"]]
+
+
+def test_only_the_answer_grows_among_words() -> None:
+    pieces = ["As {curly", "} [", '1] ["says', '"]: {"name": "A', 'da", "age": 36', "} [2]"]
+    assert grown(of(Person), pieces) == [{"name": "A"}, {"name": "Ada", "age": 36}]
+    assert grown(of(list[int]), ["See [", "1]: ", '{"value": [', "2, 3]} [4"]) == [[1], [], [2, 3]]
+
+
+@pytest.mark.parametrize("place", ['{"a": 1, "b": ', '{"a": [1, '])
+@pytest.mark.parametrize(
+    "end", ["", "t", "fals", "nul", "-", "2", "2.", "2e", '"x', '"x\\', '"x\\u12a', "{", "[", '{"c', '{"c"', '{"c": ']
+)
+def test_what_has_come_is_read_wherever_it_ends(place: str, end: str) -> None:
+    values = grown(of(dict[str, Any]), [place + end])
+    assert all(isinstance(value, dict) and "a" in value for value in values)
+    assert len(values) == 1
 
 
 @pytest.mark.parametrize("text", ["", "Hello", "Note [that", '{"a": NaN}', '{"value": null}'])

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from nemotron_client.errors import ToolArgumentsError, ToolDefinitionError
-from nemotron_client.tools import Tool, ToolContext, as_tool, definition_of, result_text, tool
+from nemotron_client.tools import Tool, ToolContext, as_tool, result_text, tool
 from tests.engine.calling import called, give, give_text, refused, undefinable
 
 
@@ -411,13 +411,6 @@ def no_arguments() -> None: ...
 
 def test_a_tool_stays_the_tool_it_is() -> None:
     assert as_tool(get_weather) is get_weather
-
-
-def test_a_definition_is_made_of_tools_and_functions_and_left_alone_as_a_dict() -> None:
-    raw = {"type": "function", "function": {"name": "x"}}
-    assert definition_of(raw) is raw
-    assert definition_of(get_weather) == get_weather.definition
-    assert definition_of(no_arguments) == as_tool(no_arguments).definition
 
 
 class Color(str, Enum):  # noqa: UP042 - people write it

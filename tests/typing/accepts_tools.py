@@ -6,7 +6,7 @@ from typing import Any, assert_type
 
 from nemotron_client import ToolCall
 from nemotron_client.errors import ToolArgumentsError, ToolDefinitionError, ToolError
-from nemotron_client.tools import BoundCall, Tool, ToolContext, as_tool, definition_of, result_text, tool
+from nemotron_client.tools import BoundCall, Tool, ToolContext, as_tool, result_text, tool
 
 
 @tool
@@ -65,8 +65,7 @@ def tools_are_offered_together(agent: Agent) -> None:
     functions: list[Callable[..., object]] = [get_weather, search, agent.method, greet, partial(greet, word="x")]
     tools: list[Tool[..., object]] = [get_weather, search, agent.method]
     assert_type([as_tool(each) for each in functions], list[Tool[..., object]])
-    assert_type([definition_of(each) for each in tools], list[Mapping[str, object]])
-    assert_type(definition_of({"type": "function"}), Mapping[str, object])
+    assert_type([each.definition for each in tools], list[dict[str, object]])
 
 
 def a_tool_may_come_with_a_schema(schema: dict[str, Any], session: Callable[[str, object], Awaitable[str]]) -> None:

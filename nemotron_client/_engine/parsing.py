@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from nemotron_client._json import is_array, is_object
+from nemotron_client._json import is_array
 from nemotron_client.errors import (
     APIError,
     BadRequestError,
@@ -21,7 +21,7 @@ from nemotron_client.errors import (
     UnprocessableEntityError,
 )
 from nemotron_client.messages import ChatCompletion, Message, ParsedCompletion, ResponseInfo, read_messages, with_value
-from nemotron_client.options import ChatParameters, FormOptions, Method, ParseOptions, picked, without
+from nemotron_client.options import FormOptions, Method, ParseOptions, picked, refuse_taken, without
 from nemotron_client.structured import Format, InvalidAnswerError, for_grammar
 
 from . import flows, wire
@@ -39,7 +39,6 @@ _HOSTED: tuple[Method, ...] = ("json_schema", "guided_json", "json_object", "pro
 _IN_WORDS = frozenset({"json_object", "prompt"})  # those that don't tell the server the schema
 # For vLLM, whose grammars would else allow blanks without end between two values, and some models take that way.
 _NO_BLANKS: Schema = {"x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}}
-_TAKEN = ChatParameters.__annotations__.keys() - ParseOptions.__annotations__.keys() | {"stream"}
 # What a refusal speaks of when it is the way of asking that is refused: for good, or for this schema.
 _PARAMETERS = ("response_format", "json_schema", "json_object", "structured_outputs", "guided_json", "nvext")
 _SCHEMAS = ("schema", "grammar", "guided", "structured")
@@ -75,7 +74,7 @@ class Asking(Generic[T]):
         Raises:
             InvalidRequestError: Something is not possible.
         """
-        _refuse_taken(options)
+        refuse_taken(options, ParseOptions, "the form is asked for in a way of its own, and for one answer")
         given = picked(options, FormOptions)
         if stream and given.get("reasks"):
             msg = "reasks can't be given to stream_parse(): its answer is never asked for again."
@@ -191,14 +190,6 @@ class Asking(Generic[T]):
         if self._stream:
             options = wire.asking_usage(options)
         return flows.chat_call(self._client, messages, options, stream=self._stream, kept=self._kept)
-
-
-def _refuse_taken(options: Mapping[str, object]) -> None:
-    extra = options.get("extra_body")
-    for name, value in [*options.items(), *(extra.items() if is_object(extra) else ())]:
-        if name in _TAKEN and value is not None:
-            msg = f"{name} can't be given here: the form is asked for in a way of its own, and for one answer."
-            raise InvalidRequestError(msg, parameter=name)
 
 
 def _about(error: APIError) -> Literal["parameter", "schema"] | None:

@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from nemotron_client import AssistantMessage, Message, SystemMessage, Timeout, UserMessage
-from nemotron_client._engine import structure
+from nemotron_client._engine import parsing as engine
 from nemotron_client._engine.exchange import Reply, Request
+from nemotron_client._engine.parsing import Asking
 from nemotron_client._engine.sending import Client
-from nemotron_client._engine.structure import Asking
 from nemotron_client.errors import (
     APIError,
     BadRequestError,
@@ -80,13 +80,13 @@ def parsing(
     **options: object,
 ) -> Talk[ParsedCompletion[Person]]:
     who = who or client()
-    return Talk(structure.parse(who, asking(who, messages, given, **options), now=now))
+    return Talk(engine.parse(who, asking(who, messages, given, **options), now=now))
 
 
 def streaming(who: Client | None = None, **options: object) -> tuple[Asking[Person], Talk[ResponseInfo]]:
     who = who or client()
     asked = Asking(who, "Who is Ada?", FORM, options, stream=True)
-    return asked, Talk(structure.open_stream(who, asked, now=0.0))
+    return asked, Talk(engine.open_stream(who, asked, now=0.0))
 
 
 def body(request: Request) -> dict[str, Any]:
@@ -275,8 +275,8 @@ def test_it_is_known_by_model() -> None:
 def test_a_server_that_is_asked_for_its_model_is_one_of_one_model() -> None:
     who = client(config(model=None))
     models = reply(200, {"data": [{"id": "served"}]})
-    Talk(structure.parse(who, asking(who), now=0.0)).end(models, CHATTY, GOOD)
-    talk = Talk(structure.parse(who, asking(who), now=0.0))
+    Talk(engine.parse(who, asking(who), now=0.0)).end(models, CHATTY, GOOD)
+    talk = Talk(engine.parse(who, asking(who), now=0.0))
     talk.end(GOOD)
     assert ways(talk) == ["structured_outputs"]
     assert body(talk.requests[0])["model"] == "served"
@@ -487,12 +487,17 @@ def test_a_wait_for_the_rate_limit_counts_from_the_time_of_the_request() -> None
     ],
 )
 def test_what_would_change_the_form_is_refused(name: str) -> None:
-    given: list[dict[str, object]] = [{name: 1}, {"extra_body": {name: 1}}]
-    for options in given:
-        with pytest.raises(InvalidRequestError, match=f"^{name} can't be given here") as caught:
+    given: list[tuple[dict[str, object], str]] = [({name: 1}, "here"), ({"extra_body": {name: 1}}, "in extra_body")]
+    for options, place in given:
+        with pytest.raises(InvalidRequestError, match=f"^{name} can't be given {place}") as caught:
             asking(given=options)
         assert caught.value.parameter == name
-    asking(given={name: None})
+    asking(given={name: None, "extra_body": {name: None}})
+
+
+def test_a_conversation_that_a_complaint_would_not_reach_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^messages can't be given in extra_body"):
+        asking(given={"extra_body": {"messages": [{"role": "user", "content": "Hi"}]}})
 
 
 @pytest.mark.parametrize(
@@ -578,7 +583,5 @@ def test_a_stream_may_say_that_it_wants_no_usage() -> None:
 def test_a_schema_s_value_is_plain_json() -> None:
     form = format_of_schema({"type": "array", "items": {"type": "integer"}})
     who = client()
-    done = Talk(structure.parse(who, Asking(who, "Count.", form, {}), now=0.0)).end(
-        reply(200, answer('{"value": [1]}'))
-    )
+    done = Talk(engine.parse(who, Asking(who, "Count.", form, {}), now=0.0)).end(reply(200, answer('{"value": [1]}')))
     assert done.parsed == [1]

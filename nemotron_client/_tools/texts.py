@@ -1,4 +1,4 @@
-"""Arguments of a tool call: the JSON text that a model wrote becomes an object, and what is wrong with it a short text.
+"""Texts that go between a model and a tool: the arguments that it wrote, what is wrong with them, the tool's result.
 
 Both kinds of tools, those made of a function and those made of a schema, read and tell with what is here.
 """
@@ -105,3 +105,21 @@ def told(problems: Iterable[Problem]) -> str:
 
 def _path(place: tuple[str | int, ...]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+
+
+def result_text(value: object) -> str:
+    """Write what a tool returned for the model: a string as it is, anything else as JSON.
+
+    Args:
+        value: A pydantic model, dataclass, dict, list, date, number, None (``null``), ...; of what JSON can't hold,
+            ``str(value)``.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)  # of an enum too
+    else:
+        try:
+            text = to_json(value, fallback=str).decode()
+        except ValueError:  # bytes that are no text, something that holds itself
+            text = str(value)
+    # Half a surrogate pair could not be sent.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -3,12 +3,15 @@
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from threading import Event
 
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import get_cancelled_exc_class
 
 from nemotron_client import (
     ConfigurationError,
@@ -260,6 +263,69 @@ async def test_a_tool_whose_run_is_left_in_the_moment_of_its_start_does_not_begi
                 pass
             scope.cancel()
     assert not waiting.begun.is_set()
+
+
+@pytest.mark.parametrize("variant", ["asyncio"])
+async def test_a_tool_whose_task_is_cancelled_before_its_first_step_has_failed(
+    client: Either, server: MockServer, waiting: Waiting
+) -> None:
+    server.reply(tool_calls(("wait_async", {}), ("wait_async", {})))
+    with anyio.fail_after(NOW):
+        async with client.stream_tools("Wait", waiting.tools) as events:
+            async for event in events:
+                if isinstance(event, ToolStarted):
+                    for task in asyncio.all_tasks():
+                        if task.get_name() == "nemotron-tool":
+                            task.cancel()
+    assert [result.text for result in events.run.results] == ["The tool failed: CancelledError"] * 2
+    assert not waiting.begun.is_set()
+
+
+@pytest.mark.parametrize("variant", ["asyncio"])
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before Python 3.12")
+async def test_tools_may_be_tasks_that_are_over_when_they_are_made(
+    client: Either, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemotron_client._transport.tasks.MOST_AT_ONCE", 2)
+
+    async def echo(number: int) -> int:
+        """Give it back."""
+        return number
+
+    async def wait(number: int) -> int:
+        """Give it back later."""
+        await anyio.lowlevel.checkpoint()
+        return number
+
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - unknown to 3.11
+    server.reply(tool_calls(*((["echo", "wait"][number % 2], {"number": number}) for number in range(400))))
+    async with client.stream_tools("Go", [echo, wait]) as events:
+        run = await events.until_done()
+    assert [result.text for result in run.results] == [str(number) for number in range(400)]
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited_for_it(
+    client: Either, server: MockServer, waiting: Waiting
+) -> None:
+    async def fail() -> None:
+        """Fail."""
+        raise LookupError
+
+    async def finish() -> str:
+        """Finish although it is cancelled."""
+        with suppress(get_cancelled_exc_class()):
+            await anyio.sleep_forever()
+        return "done"
+
+    server.reply(tool_calls(("fail", {}), ("finish", {}), ("wait_async", {})))
+    async with client.stream_tools("Wait", [*waiting.tools, fail, finish]) as stream:
+        events = aiter(stream)
+        while not isinstance(await anext(events), ToolStarted):
+            pass
+        while not waiting.begun.is_set():  # the last one
+            await anyio.lowlevel.checkpoint()
+    assert [result.outcome for result in stream.run.results] == ["failed", "ok"]
 
 
 async def test_what_ends_a_program_in_one_tool_cancels_the_others(

@@ -1,5 +1,6 @@
 """What becomes of the calls of a run: they run at the same time, and the model is told what it should know."""
 
+import asyncio
 import functools
 import logging
 from asyncio import CancelledError
@@ -11,7 +12,16 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from nemotron_client import InvalidRequestError, Nemotron, Tool, ToolContext, ToolDefinitionError, ToolError, tool
+from nemotron_client import (
+    InvalidRequestError,
+    Nemotron,
+    Tool,
+    ToolContext,
+    ToolDefinitionError,
+    ToolError,
+    ToolRun,
+    tool,
+)
 from nemotron_client.testing import MockServer, error, text, tool_calls
 from tests.client.conftest import Agent
 from tests.client.either import Either
@@ -279,6 +289,69 @@ async def test_what_ends_a_program_is_not_for_the_model(
         with pytest.raises(kind):
             await client.run_tools("Leave", [function])
     assert server.posts == 2
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+async def test_what_ends_a_program_has_the_run_so_far(
+    kind: type[BaseException], client: Either, server: MockServer
+) -> None:
+    def leave() -> None:
+        """Leave."""
+        raise kind
+
+    server.reply(tool_calls(("get_weather", {"city": "Paris"})), tool_calls(("leave", {})))
+    with pytest.raises(kind) as caught:
+        await client.run_tools("Leave", [get_weather, leave])
+    run = getattr(caught.value, "run", None)
+    assert isinstance(run, ToolRun)
+    assert (run.status, run.turns, [result.text for result in run.results]) == ("interrupted", 2, ["sunny in Paris"])
+
+
+@pytest.mark.parametrize("variant", ["asyncio"])
+async def test_a_cancelled_run_is_on_the_exception(client: Either, server: MockServer) -> None:
+    async def cancel_all() -> str:
+        """Have this run cancelled, and be done all the same."""
+        task.cancel()
+        return "done"
+
+    server.reply(tool_calls(("cancel_all", {}), ("get_time", {"city": "Rome"})))
+    task = asyncio.create_task(client.run_tools("Wait", [cancel_all, get_time]))
+    with pytest.raises(CancelledError) as caught:
+        await task
+    run = getattr(caught.value, "run", None)
+    assert isinstance(run, ToolRun)
+    assert run.turns == 1
+    assert "done" in [result.text for result in run.results]
+
+
+@pytest.mark.parametrize("variant", ["asyncio"])
+async def test_a_run_that_overran_a_limit_of_asyncio_is_on_the_cause_of_the_timeout(
+    client: Either, server: MockServer
+) -> None:
+    limit = asyncio.timeout(None)
+
+    async def overrun() -> None:
+        """Take too long."""
+        limit.reschedule(asyncio.get_running_loop().time())
+        await anyio.sleep_forever()
+
+    server.reply(tool_calls(("get_weather", {"city": "Paris"})), tool_calls(("overrun", {})))
+    with pytest.raises(TimeoutError) as caught:
+        async with limit:
+            await client.run_tools("Wait", [get_weather, overrun])
+    run = getattr(caught.value.__cause__, "run", None)
+    assert isinstance(run, ToolRun)
+    assert [result.text for result in run.results] == ["sunny in Paris"]
+
+
+async def test_whatever_a_plain_function_raises_is_told_by_its_type(client: Either, server: MockServer) -> None:
+    def stop() -> None:
+        """Stop."""
+        raise StopIteration
+
+    server.reply(tool_calls(("stop", {}), ("stop", {})))
+    run = await client.run_tools("Stop", [stop])
+    assert [result.text for result in run.results] == ["The tool failed: StopIteration"] * 2
 
 
 @pytest.mark.parametrize("variant", ["sync", "asyncio"])
