@@ -196,7 +196,7 @@ class Terminal(io.TextIOWrapper):
     def write(self, text: str) -> int:
         self.shown += text
         if text.startswith("[launch] Ctrl-C ends it."):
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return super().write(text)
 
 
