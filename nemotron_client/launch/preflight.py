@@ -40,8 +40,7 @@ class Machine:
     """What was seen of this machine.
 
     Attributes:
-        cards: Its GPUs that may be used.
-        no_cards: Why there are none.
+        cards: Its GPUs that may be used, or why there are none.
         vllm: Path of vLLM's program; None if it isn't there.
         versions: Of the distributions installed beside it, by name, as far as known.
         port: Why the port can't be used; None if it can.
@@ -49,8 +48,7 @@ class Machine:
         memory: Bytes of free main memory; None where unknown.
     """
 
-    cards: tuple[Card, ...]
-    no_cards: str
+    cards: tuple[Card, ...] | str
     vllm: str | None
     versions: dict[str, str]
     port: str | None
@@ -115,10 +113,10 @@ def kind(card: Card) -> GPU:
 def on_gpus(plan: Plan, machine: Machine) -> Iterator[Finding]:
     """Judge this machine's part in a plan."""
     wanted, cards = plan.machines, machine.cards
-    if not cards:
+    if isinstance(cards, str):
         yield Finding(
             "problem",
-            f"no GPU: {machine.no_cards}",
+            f"no GPU: {cards}",
             f"run this where {wanted.gpus}x {wanted.gpu.name} are, or try vLLM on the CPU with --cpu",
         )
         return

@@ -107,9 +107,8 @@ class Supervisor:
         """
         with self._handling_signals():
             began = self._patience.clock()
-            for words in self._command.before:
-                if status := self._first(words):
-                    return status
+            if self._command.before and (status := self._first(self._command.before)):
+                return status
             group = self._start()
             asking = Thread(target=self._ask, args=[group, began], name="ask", daemon=True)
             if self._command.serves:
@@ -129,8 +128,8 @@ class Supervisor:
             self._preparing = subprocess.Popen(words, env=self._environment)  # noqa: S603 - as in process.py
         except OSError as error:
             raise ConfigurationError(f"{words[0]} can't be started: {error.strerror}.") from None
-        for number in self._early:
-            self._preparing.send_signal(number)
+        if self._early:
+            self._preparing.send_signal(self._early[0])
         with self._preparing as running:
             status = running.wait()
         if self._early:
@@ -146,8 +145,8 @@ class Supervisor:
         except (OSError, ValueError) as error:  # ValueError: a NUL byte
             raise ConfigurationError(f"{argv[0]} can't be started: {error}.") from None
         self._group = group
-        for number in self._early:
-            self._stop(group, number)
+        if self._early:
+            self._stop(group, self._early[0])
         return group
 
     def _ask(self, group: Group, began: float) -> None:

@@ -118,7 +118,7 @@ def test_a_slow_start_is_waited_for_and_ends_with_two_lines_to_use_it(run: Run) 
         said.startswith(f"Ready: http://127.0.0.1:{run.port}/v1 answered 'Hello' 0 s after the start")
         for said in run.said
     )
-    assert f'  print(Nemotron(base_url="http://127.0.0.1:{run.port}/v1").chat.' in run.told
+    assert f'  client = Nemotron(base_url="http://127.0.0.1:{run.port}/v1")\n  print(client.chat.' in run.told
     assert "SIGINT was passed on to vLLM" in run.told
     assert run.said[-1] == "vLLM has ended with status 0 after 0 s; none of its processes is left."
 
@@ -236,7 +236,7 @@ def test_a_signal_while_the_model_answers_is_no_failure_of_the_model(run: Run) -
 
 
 def test_a_command_that_must_run_first_and_fails_ends_it(run: Run) -> None:
-    run.command = replace(run.command, before=(("sh", "-c", "exit 4"),))
+    run.command = replace(run.command, before=("sh", "-c", "exit 4"))
     assert run() == 4
     assert run.said == [
         "First: sh -c 'exit 4'",
@@ -244,12 +244,31 @@ def test_a_command_that_must_run_first_and_fails_ends_it(run: Run) -> None:
     ]
 
 
+def test_after_a_command_that_must_run_first_it_starts_and_what_stays_is_told(run: Run) -> None:
+    run.command = replace(run.command, before=("true",))
+    assert run.sending(signal.SIGINT)() == 0
+    assert run.said[0] == "First: true"
+    assert run.said[-1] == "Ray, which was started first, runs on; `ray stop` ends it on this machine."
+
+
+def test_a_signal_that_comes_just_before_it_starts_is_passed_on(run: Run) -> None:
+    def interrupted() -> float:
+        if not run.said:
+            run.said.append("interrupted")
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    run.patience = replace(run.patience, clock=interrupted)
+    assert run(busy=10**9) in {0, 128 + 15}
+    assert "SIGTERM was passed on to vLLM; another one kills it at once." in run.said
+
+
 @pytest.mark.parametrize("when", ["before it runs", "while it runs"])
 def test_a_signal_meanwhile_ends_that_command_and_nothing_more_starts(run: Run, when: str) -> None:
     if when == "before it runs":
         run.sending(signal.SIGTERM, "First: ")
     words = "exec sleep 600" if when == "before it runs" else "kill -TERM $PPID; exec sleep 600"
-    run.command = replace(run.command, before=(("sh", "-c", words),))
+    run.command = replace(run.command, before=("sh", "-c", words))
     assert run() == 128 + 15
     assert isinstance(run.log, io.BytesIO)
     assert (len(run.said), run.log.getvalue()) == (1, b"")
@@ -258,7 +277,7 @@ def test_a_signal_meanwhile_ends_that_command_and_nothing_more_starts(run: Run, 
 @pytest.mark.parametrize("words", [("/nowhere/ray",), ("/",)])
 def test_what_can_not_be_started_is_named(run: Run, words: tuple[str, ...]) -> None:
     command = run.command
-    run.command = replace(command, before=(words,))
+    run.command = replace(command, before=words)
     with pytest.raises(ConfigurationError, match=f"{words[0]} can't be started"):
         run()
     run.command = replace(command, executable=words[0])
