@@ -16,6 +16,7 @@ from tests.launch.folders import CONFIG, PARAMS, hugging_face, mistral, safetens
 SHARD = "consolidated.safetensors"
 
 Damage = Callable[[Path], None]
+Tensors = Mapping[str, tuple[str, list[int]]]
 
 
 def problems(folder: Path) -> tuple[str, ...]:
@@ -83,9 +84,9 @@ FP8 = {"w": ("F8_E4M3", [64, 64]), "tok_embeddings.weight": ("BF16", [8, 4])}
 PACKED = {"w": ("I32", [64, 8]), "norm.weight": ("BF16", [4])}
 
 
-def quantized(folder: Path, told: object, tensors: Mapping[str, tuple[str, list[int]]] | None) -> Facts:
+def quantized(folder: Path, told: Mapping[str, object] | None, tensors: Tensors | None) -> Facts:
     """Read a folder whose description tells this of quantization; the field has its name in either format."""
-    if isinstance(told, dict) and "qformat_weight" in told:
+    if told and "qformat_weight" in told:
         mistral(folder, {**PARAMS, "quantization": told})
         (folder / SHARD).unlink()
     else:
@@ -113,7 +114,10 @@ def quantized(folder: Path, told: object, tensors: Mapping[str, tuple[str, list[
     ],
 )
 def test_how_weights_are_quantized_is_read_off_their_description_and_themselves(
-    tmp_path: Path, told: object, tensors: Mapping[str, tuple[str, list[int]]] | None, precision: str | None
+    tmp_path: Path,
+    told: Mapping[str, object] | None,
+    tensors: Tensors | None,
+    precision: str | None,
 ) -> None:
     facts = quantized(tmp_path, told, tensors)
     assert (facts.precision, facts.weights_fp8) == (precision, facts.weights)

@@ -66,6 +66,18 @@ def test_in_the_log_of_a_good_start_nothing_is_recognised() -> None:
             "vLLM and mistral_common don't go together",
         ),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "out of main memory"),
+        (
+            "ValueError: Available memory on node 0 (3.1/23.4 GiB) on startup is less than desired CPU memory",
+            "out of main memory",
+        ),
+        (
+            "ValueError: VLLM_PORT 'tcp://10.0.0.1:8000' appears to be a URI. This may be caused by a Kubernetes",
+            "VLLM_PORT is set to what is no port, as Kubernetes does where a service is called vllm",
+        ),
+        (
+            "ValueError: Quantization method specified in the model config (gptq) does not match the",
+            "the weights are quantized in another way than was asked for",
+        ),
     ],
 )
 def test_known_words_of_other_failures_are_recognised(line: str, what: str) -> None:
