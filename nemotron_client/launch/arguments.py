@@ -123,7 +123,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argpar
         allow_abbrev=False,
     )
     for each in (planning, serving):
-        _add_planning(each)
+        _add_model(each)
+        _add_plan(each)
     _add_serving(serving)
     return parser, planning, serving
 
@@ -143,7 +144,7 @@ def _check_together(parser: argparse.ArgumentParser, options: Options) -> None:
         parser.error("--output is where --emit script writes: give that too")
 
 
-def _add_planning(parser: argparse.ArgumentParser) -> None:
+def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model", "read from --weights; what you give comes before what is read")
     model.add_argument("--weights", metavar="DIR", help="folder with params.json (or config.json) and the weight files")
     model.add_argument("--params", type=_count, metavar="123B", help="number of parameters; B is billion, M million")
@@ -157,6 +158,9 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
         default="as-is",
         help="of the weights: as they are, the default; or made fp8 when they are loaded, in half the memory",
     )
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
     machines = parser.add_argument_group("the machines")
     known = ", ".join(GPUS)
     machines.add_argument("--gpus", metavar="8xH100", help=f"in each machine; default: its own. Kinds: {known}")

@@ -58,7 +58,6 @@ SHORT = {
     "-tp": "--tensor-parallel-size",
 }
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
-_ZONE = re.compile(r"[A-Za-z0-9._-]+")  # of an address with a zone, fe80::1%eth0
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +275,7 @@ def _decided(name: str) -> str | None:
 
 
 def _is_host(host: str) -> bool:
-    zone = host.partition("%")[2]
-    return _HOST.fullmatch(host) is not None or (_is_ip(host) and (not zone or _ZONE.fullmatch(zone) is not None))
+    return _HOST.fullmatch(host) is not None or ("%" not in host and _is_ip(host))  # after % anything may stand
 
 
 def _is_ip(host: str) -> bool:

@@ -45,12 +45,12 @@ def find_cards() -> tuple[Card, ...] | str:
         return "nvidia-smi, which comes with NVIDIA's driver, is not installed"
     try:
         done = subprocess.run(  # noqa: S603 - an argument list, nothing in it from outside
-            [smi, *_QUERY], capture_output=True, text=True, timeout=_LONGEST_QUERY, check=False
+            [smi, *_QUERY], capture_output=True, text=True, errors="replace", timeout=_LONGEST_QUERY, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi: {error}"
     if done.returncode:
-        return f"nvidia-smi says: {(done.stdout + done.stderr).strip()}"
+        return f"nvidia-smi says: {(done.stdout + done.stderr).strip()[:200]}"
     try:
         found = [_card(line) for line in done.stdout.splitlines() if line.strip()]
     except ValueError:

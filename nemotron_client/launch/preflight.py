@@ -14,6 +14,8 @@ from .sizes import GIB, GPU, GPUS, Model
 Level = Literal["ok", "warning", "problem"]
 
 _HOPPER = (9, 0)
+# Of mistral_common, with vLLM 0.32. With 1.12 the same requests are answered (docs/explanation/protocol.md, "Sizing").
+_CLASHING = (1, 13)
 # Docker gives a container 64 MiB; vLLM's and NVIDIA's own instructions ask for 16 GiB or the host's.
 _LEAST_SHARED, _USUAL_SHARED = GIB, 16 * GIB
 
@@ -69,37 +71,6 @@ class Finding:
     level: Level
     what: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """Versions that don't go together.
-
-    Attributes:
-        vllm: The version of vLLM, as it begins.
-        other: The other distribution.
-        since: From which version of it.
-        effect: What happens.
-        remedy: What to install.
-    """
-
-    vllm: str
-    other: str
-    since: tuple[int, ...]
-    effect: str
-    remedy: str
-
-
-# Measured: with 1.12 the same requests are answered (docs/explanation/protocol.md, "Sizing").
-CLASHES = (
-    Clash(
-        "0.32.",
-        "mistral_common",
-        (1, 13),
-        "requests with tools are refused (400, get_lark_from_jinja() missing 1 required positional argument)",
-        "pip install 'mistral_common<1.13' beside that vLLM",
-    ),
-)
 
 
 def kind(card: Card) -> GPU:
@@ -162,10 +133,14 @@ def of_software(machine: Machine, executable: str) -> Iterator[Finding]:
         yield Finding("warning", f"vLLM {version}", "0.32 is what this was tried with; others may know other flags")
     else:
         yield Finding("ok", f"vLLM {version}")
-    for clash in CLASHES:
-        other = machine.versions.get(clash.other)
-        if version and other and version.startswith(clash.vllm) and _numbers(other) >= clash.since:
-            yield Finding("problem", f"vLLM {version} with {clash.other} {other}: {clash.effect}", clash.remedy)
+    other = machine.versions.get("mistral_common", "")
+    if version and version.startswith("0.32.") and _numbers(other) >= _CLASHING:
+        yield Finding(
+            "problem",
+            f"vLLM {version} with mistral_common {other}: requests with tools are refused (400, get_lark_from_jinja() "
+            "missing 1 required positional argument)",
+            "pip install 'mistral_common<1.13' beside that vLLM",
+        )
 
 
 def of_weights(folder: Path, problems: Sequence[str] | None) -> Iterator[Finding]:

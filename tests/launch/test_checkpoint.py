@@ -5,10 +5,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nemotron_client.errors import ConfigurationError
+from nemotron_client.launch import GPUS, Machines, Wish, plan, show
 from nemotron_client.launch.checkpoint import HF, MISTRAL, Checkpoint, Facts, locate, read
 from nemotron_client.launch.sizes import Model
 from tests.launch.folders import CONFIG, PARAMS, hugging_face, mistral, safetensors
@@ -300,6 +304,34 @@ def test_a_description_that_can_not_be_used_is_refused(tmp_path: Path, params: o
     (tmp_path / "params.json").write_text(json.dumps(params))
     with pytest.raises(ConfigurationError, match=message):
         read(tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+SIZES = st.integers(-1, 200) | st.sampled_from([10**9, 10**13, 10**400])
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(PARAMS, SIZES) | {"quantization": JSON}),
+    st.dictionaries(st.sampled_from([*PARAMS, "sliding_window", "moe", "yarn", "text_config"]), JSON, max_size=1),
+    st.fixed_dictionaries(
+        {"dtype": st.text(max_size=5), "shape": JSON, "data_offsets": st.tuples(SIZES, SIZES) | JSON}
+    ),
+)
+def test_whatever_the_files_say_it_ends_in_a_plan_or_in_an_error_that_names_it(
+    params: dict[str, object], other: dict[str, object], header: dict[str, object]
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = mistral(Path(name), {**params, **other})
+        headed({"w": header})(folder)
+        try:
+            text = show.of_plan(plan(read(folder).facts.model(), Machines(GPUS["H100"], 8, 2), Wish(window=1)))
+        except ConfigurationError as error:
+            text = str(error)
+        assert 0 < len(text) < 4000
 
 
 def test_a_folder_that_is_not_there_or_holds_something_else_is_refused(tmp_path: Path) -> None:

@@ -198,7 +198,6 @@ def test_what_can_not_be_an_address_or_a_program_is_refused(settings: dict[str, 
         ("0.0.0.0", "http://127.0.0.1:8000/v1", False),  # noqa: S104
         ("::", "http://[::1]:8000/v1", False),
         ("gpu1.internal", "http://gpu1.internal:8000/v1", False),
-        ("fe80::1%eth0", "http://[fe80::1%eth0]:8000/v1", False),
     ],
 )
 def test_a_client_on_this_machine_finds_it(host: str, url: str, loopback: bool) -> None:  # noqa: FBT001

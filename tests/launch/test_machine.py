@@ -28,7 +28,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def install(folder: Path, name: str, printed: str, status: int = 0) -> Path:
     made = folder / name
-    made.write_text(f"#!{sys.executable}\nimport sys\nsys.stdout.write({printed!r})\nsys.exit({status})\n")
+    data = printed.encode(errors="surrogateescape")
+    made.write_text(f"#!{sys.executable} -IS\nimport sys\nsys.stdout.buffer.write({data!r})\nsys.exit({status})\n")
     made.chmod(0o755)
     return made
 
@@ -70,6 +71,7 @@ def test_without_nvidia_smi_it_is_said_what_is_missing(programs: Path) -> None:
         ("", 0, "nvidia-smi lists none"),
         ("No devices were found\n", 6, "nvidia-smi says: No devices were found"),
         ("0, GPU-a, H100, [N/A], 1, 9.0", 0, "nvidia-smi says what can't be understood: 0, GPU-a"),
+        ("\udcff?", 0, "nvidia-smi says what can't be understood: \ufffd?"),
         ("what?", 0, "nvidia-smi says what can't be understood: what?"),
     ],
 )
