@@ -97,7 +97,9 @@ def _model(options: Options, checkpoint: Checkpoint | None) -> Model:
         kv_heads=options.kv_heads,
         head_dim=options.head_dim,
     )
-    return (checkpoint.facts if checkpoint else Facts()).overridden(told).model()
+    if checkpoint is None:
+        return told.overridden(told).model()
+    return checkpoint.facts.overridden(told).model(checkpoint.problems)
 
 
 def _window(options: Options, model: Model) -> int:
@@ -177,8 +179,7 @@ def _on_cpu(
 ) -> tuple[list[Command], str, list[Finding]]:
     window = _window(options, model)
     made = command.on_cpu(server, model, window, options.concurrency)
-    text = f"On the CPU, for trying things out: {show.of_model(model)}; {show.gib(model.weights)} of weights."
-    return [made], text, list(preflight.on_cpu(model, window, options.concurrency, machine))
+    return [made], show.of_cpu(model), list(preflight.on_cpu(model, window, options.concurrency, machine))
 
 
 def _findings(server: Server, checkpoint: Checkpoint | None, machine: Machine, *, serves: bool) -> Iterable[Finding]:
@@ -220,7 +221,7 @@ def _run(options: Options, job: _Job) -> int:
         raise ConfigurationError("vLLM is started on Linux only; plan, --dry-run and --emit script work anywhere.")
     from .supervise import Patience, Supervisor
 
-    _say(f"{show.LICENCE}\n{job.text}\n\n{show.of_findings(job.findings)}")
+    _say(f"{show.LICENCE}\n\n{job.text}\n\nThis machine\n\n{show.of_findings(job.findings)}\n\n")
     if not job.starts:
         _say("Not started, as there is a problem. --force starts it nevertheless.")
         return 1

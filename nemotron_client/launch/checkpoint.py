@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -92,8 +92,11 @@ class Facts:
             given |= {"weights": 2 * told.parameters, "weights_fp8": told.parameters, "precision": "bf16"}
         return replace(self, **given)
 
-    def model(self) -> Model:
+    def model(self, problems: Sequence[str] = ()) -> Model:
         """Return the model.
+
+        Args:
+            problems: Why its weights could not be measured.
 
         Raises:
             ConfigurationError: Something is not known; it is named with the option that tells it.
@@ -101,9 +104,11 @@ class Facts:
         layers, kv_heads, head_dim, weights = self.layers, self.kv_heads, self.head_dim, self.weights
         if layers is None or kv_heads is None or head_dim is None or weights is None:
             needed = {"--params": weights, "--layers": layers, "--kv-heads": kv_heads, "--head-dim": head_dim}
+            why = "".join(f"\n  {problem}" for problem in problems)
             raise ConfigurationError(
-                f"Not known of the model: {', '.join(name for name, value in needed.items() if value is None)}. "
-                "Give --weights DIR with its params.json or config.json and the weight files (or their index), or "
+                f"Not known of the model: {', '.join(name for name, value in needed.items() if value is None)}."
+                + (f" The weights could not be measured:{why}\n" if why else " ")
+                + "Give --weights DIR with its params.json or config.json and the weight files (or their index), or "
                 "describe it: --params 123B --layers 88 --kv-heads 8 --head-dim 128 --heads 96. The size of "
                 "mistral-nemotron is not published: whoever gave you weights knows it."
             )

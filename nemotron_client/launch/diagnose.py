@@ -95,9 +95,10 @@ _KNOWN = (
         "free memory on this machine, or use a smaller --window",
     ),
     _known(
-        "the weight files are damaged or not whole",
+        "the weight files are damaged, not whole, or of another model",
         r"SafetensorError|Cannot find any model weights|were not initialized from checkpoint|"
-        r"size mismatch for|no module or parameter named|safetensors.*No such file",
+        r"size mismatch for|no module or parameter named|safetensors.*No such file|"
+        r"start \(\d+\) \+ length \(\d+\) exceeds dimension size|Attempted to load weight \(",
         "copy or download the folder again, whole; check that its params.json belongs to these files",
     ),
     _known(

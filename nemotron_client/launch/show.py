@@ -77,6 +77,12 @@ def of_plan(plan: Plan) -> str:
     return "\n\n".join([*parts, fill(_ARITHMETIC, WIDTH)])
 
 
+def of_cpu(model: Model) -> str:
+    """Write what is planned without GPUs."""
+    text = f"On the CPU, slowly, to try things out: {of_model(model)}; {gib(model.weights)} of weights."
+    return fill(text, WIDTH)
+
+
 def of_model(model: Model) -> str:
     """Write what is known of a model in a line."""
     heads = "" if model.heads is None else f"{model.heads} heads, "

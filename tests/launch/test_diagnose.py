@@ -10,9 +10,19 @@ LOGS = Path(__file__).parents[1] / "fixtures/vllm-logs"
 REAL = {
     "unknown-flag": ("a flag that this vLLM does not know", "unrecognized arguments: --swap-space 4"),
     "refused-value": ("a flag that this vLLM does not know", "argument --kv-cache-dtype: invalid choice: 'fp9'"),
-    "weights-cut-short": ("the weight files are damaged or not whole", "incomplete metadata, file not fully covered"),
-    "no-weights": ("the weight files are damaged or not whole", "Cannot find any model weights"),
-    "other-weights": ("the weight files are damaged or not whole", "Following weights were not initialized"),
+    "weights-cut-short": (
+        "the weight files are damaged, not whole, or of another model",
+        "incomplete metadata, file not fully covered",
+    ),
+    "no-weights": ("the weight files are damaged, not whole, or of another model", "Cannot find any model weights"),
+    "other-weights": (
+        "the weight files are damaged, not whole, or of another model",
+        "Following weights were not initialized",
+    ),
+    "other-shape": (
+        "the weight files are damaged, not whole, or of another model",
+        "start (0) + length (512) exceeds dimension size (384)",
+    ),
     "no-tokenizer": ("the tokenizer or the model's description is missing", "ValueError: No tokenizer file found."),
     "no-params": ("the tokenizer or the model's description is missing", "Failed to load mistral 'params.json'"),
     "no-folder": ("the tokenizer or the model's description is missing", "Repo id must be in the form"),

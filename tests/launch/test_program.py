@@ -145,6 +145,15 @@ def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
     assert program.err == "--weights /data/w: No such file or directory.\n"
 
 
+def test_weights_that_are_not_whole_are_named_where_their_size_is_needed(program: Program) -> None:
+    (mistral(program.home / "w") / "consolidated.safetensors").write_bytes(safetensors()[:-1])
+    assert program("plan", "--weights", "w", "--gpus", "8xH100") == 1
+    known, problem, remedy = program.err.splitlines()
+    assert known == "Not known of the model: --params. The weights could not be measured:"
+    assert problem.startswith("  consolidated.safetensors: has")
+    assert remedy.startswith("Give --weights DIR")
+
+
 def test_a_dry_run_of_what_does_not_fit_has_no_command(program: Program) -> None:
     assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "2xH100", "--dry-run") == 1
     assert program.out.endswith("So there is no command to show.\n")
