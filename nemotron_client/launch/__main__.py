@@ -6,10 +6,10 @@ import contextlib
 import os
 import platform
 import re
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from nemotron_client.errors import ConfigurationError
 
@@ -19,10 +19,10 @@ from .checkpoint import Checkpoint, Facts, locate, read
 from .command import KEY, Command, Server
 from .machine import find_cards, look
 from .plan import Machines, Plan, Wish, plan
-from .preflight import Finding, Machine
+from .preflight import Card, Finding, Machine
 from .sizes import GPU, GPUS, WINDOW, Model
 
-_CARDS = re.compile(r"(\d+)x(.+)")
+_CARDS = re.compile(r"([0-9]{1,6})[xX](.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class _Job:
         commands: Of each node; none if nothing fits.
         text: The plan, for people.
         findings: What this machine says to it.
+        starts: Whether it would be started here.
     """
 
     server: Server
     commands: Sequence[Command]
     text: str
     findings: Sequence[Finding]
+    starts: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,17 +55,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        if options.command == "plan":
-            made = _planned(options, _checkpoint(options))
-            print(show.of_plan(made))
-            return 0 if made.chosen else 1
-        job = _on_cpu(options) if options.cpu else _on_gpus(options)
-        if options.dry_run or not job.commands:
-            return _explain(job)
-        return _emit(options, job) if options.emit else _run(options, job)
+        return _plan(options) if options.command == "plan" else _serve(options)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before there is a server to pass it on to
+        return 128 + signal.SIGINT
+
+
+def _plan(options: Options) -> int:
+    cards = find_cards() if options.gpus is None else ()
+    made = _planned(options, _model(options, _checkpoint(options)), cards)
+    print(show.of_plan(made))
+    return 0 if made.chosen else 1
+
+
+def _serve(options: Options) -> int:
+    job = _prepare(options)
+    if options.dry_run or not job.commands:
+        return _explain(job)
+    return _emit(options, job) if options.emit else _run(options, job)
 
 
 def _checkpoint(options: Options) -> Checkpoint | None:
@@ -86,7 +97,9 @@ def _model(options: Options, checkpoint: Checkpoint | None) -> Model:
         kv_heads=options.kv_heads,
         head_dim=options.head_dim,
     )
-    return (checkpoint.facts if checkpoint else Facts()).overridden(told).model()
+    if checkpoint is None:
+        return told.overridden(told).model()
+    return checkpoint.facts.overridden(told).model(checkpoint.problems)
 
 
 def _window(options: Options, model: Model) -> int:
@@ -95,8 +108,7 @@ def _window(options: Options, model: Model) -> int:
     return window
 
 
-def _planned(options: Options, checkpoint: Checkpoint | None) -> Plan:
-    model = _model(options, checkpoint)
+def _planned(options: Options, model: Model, cards: tuple[Card, ...] | str) -> Plan:
     wish = Wish(
         fp8=options.precision == "fp8",
         kv=options.kv_cache,
@@ -105,25 +117,26 @@ def _planned(options: Options, checkpoint: Checkpoint | None) -> Plan:
         tensor=options.tensor_parallel,
         pipeline=options.pipeline_parallel,
     )
-    gpu, gpus = _cards(options.gpus)
+    gpu, gpus = _read_gpus(options.gpus) if options.gpus is not None else _own_gpus(cards)
     return plan(model, Machines(gpu, gpus, options.nodes, options.gpu_memory_utilization), wish)
 
 
-def _cards(asked: str | None) -> tuple[GPU, int]:
-    if asked is None:
-        cards = find_cards()
-        if isinstance(cards, str) or not cards:
-            why = cards if isinstance(cards, str) else "none is visible"
-            raise ConfigurationError(
-                f"This machine has no GPU that can be seen ({why}). Say which ones to plan for, e.g. --gpus 8xH100; "
-                "with `vllm`, --cpu tries things out without any."
-            )
-        smallest = min(cards, key=lambda card: card.total)
-        return preflight.kind(smallest), len(cards)
+def _own_gpus(cards: tuple[Card, ...] | str) -> tuple[GPU, int]:
+    if isinstance(cards, str):
+        raise ConfigurationError(
+            f"This machine has no GPU that can be used ({cards}). Say which ones to plan for, e.g. --gpus 8xH100; "
+            "with `vllm`, --cpu tries things out without any."
+        )
+    smallest = min(cards, key=lambda card: card.total)
+    return preflight.kind(smallest), len(cards)
+
+
+def _read_gpus(asked: str) -> tuple[GPU, int]:
     found = _CARDS.fullmatch(asked)
     gpu = GPUS.get(found[2].upper()) if found else None
     if found is None or gpu is None:
-        raise ConfigurationError(f"--gpus {asked!r}: give a number and a kind: 8x{', 8x'.join(GPUS)}.")
+        known = ", 8x".join(GPUS)
+        raise ConfigurationError(f"--gpus {asked[:40]!r}: give a number and a kind: 8x{known}.")
     return gpu, int(found[1])
 
 
@@ -143,31 +156,30 @@ def _server(options: Options, checkpoint: Checkpoint | None) -> Server:
     )
 
 
-def _on_gpus(options: Options) -> _Job:
-    checkpoint = _checkpoint(options)
-    server, made = _server(options, checkpoint), _planned(options, checkpoint)
-    commands = command.on_gpus(server, made) if made.chosen else []
-    machine = look(server.executable, server.host, server.port)
-    return _Job(
-        server,
-        commands,
-        show.of_plan(made),
-        [*preflight.on_gpus(made, machine), *_findings(server, checkpoint, machine, serves=options.node_rank == 0)],
-    )
-
-
-def _on_cpu(options: Options) -> _Job:
+def _prepare(options: Options) -> _Job:
     checkpoint = _checkpoint(options)
     server, model = _server(options, checkpoint), _model(options, checkpoint)
-    window = _window(options, model)
     machine = look(server.executable, server.host, server.port)
-    judged = preflight.on_cpu(model, window, options.concurrency, machine)
-    return _Job(
-        server,
-        [command.on_cpu(server, model, window, options.concurrency)],
-        f"On the CPU, for trying things out: {show.of_model(model)}; {show.gib(model.weights)} of weights.",
-        [*judged, *_findings(server, checkpoint, machine, serves=True)],
-    )
+    commands, text, findings = (_on_cpu if options.cpu else _on_gpus)(options, server, model, machine)
+    findings += _findings(server, checkpoint, machine, serves=options.node_rank == 0)
+    problem = any(finding.level == "problem" for finding in findings)
+    return _Job(server, commands, text, findings, starts=options.force or not problem)
+
+
+def _on_gpus(
+    options: Options, server: Server, model: Model, machine: Machine
+) -> tuple[list[Command], str, list[Finding]]:
+    made = _planned(options, model, machine.cards)
+    commands = command.on_gpus(server, made) if made.chosen else []
+    return commands, show.of_plan(made), list(preflight.on_gpus(made, machine))
+
+
+def _on_cpu(
+    options: Options, server: Server, model: Model, machine: Machine
+) -> tuple[list[Command], str, list[Finding]]:
+    window = _window(options, model)
+    made = command.on_cpu(server, model, window, options.concurrency)
+    return [made], show.of_cpu(model), list(preflight.on_cpu(model, window, options.concurrency, machine))
 
 
 def _findings(server: Server, checkpoint: Checkpoint | None, machine: Machine, *, serves: bool) -> Iterable[Finding]:
@@ -175,7 +187,7 @@ def _findings(server: Server, checkpoint: Checkpoint | None, machine: Machine, *
     yield from preflight.of_weights(server.folder, None if checkpoint is None else checkpoint.problems)
     if serves:
         yield preflight.of_port(machine.port)
-        yield from preflight.of_reach(loopback=server.loopback, with_key=bool(os.environ.get(KEY)), key_name=KEY)
+        yield from preflight.of_reach(loopback=server.loopback, with_key=_has_key(), key_name=KEY)
 
 
 def _explain(job: _Job) -> int:
@@ -183,27 +195,20 @@ def _explain(job: _Job) -> int:
     if not job.commands:
         print("\nSo there is no command to show.")
         return 1
-    print(f"\n{show.of_commands(job.commands)}\n\nThis machine\n\n{show.of_findings(job.findings)}")
-    print(
-        "\nNothing was started. Without --dry-run it would be, unless a problem is listed. Once it answers, use it:\n"
-    )
-    print(show.usage(job.server.url, with_key=bool(os.environ.get(KEY))))
-    return 0
+    print(f"\n{show.of_commands(job.commands)}\n\nThis machine\n\n{show.of_findings(job.findings)}\n")
+    print(show.of_dry_run(starts=job.starts))
+    print("\nOnce it answers, these lines of Python use it:\n")
+    print(show.usage(job.server.url, with_key=_has_key()))
+    return 0 if job.starts else 1
 
 
 def _emit(options: Options, job: _Job) -> int:
+    about, nodes, folder = f"{show.LICENCE}\n{job.text}", len(job.commands), locate(options.output or ".")
     for rank, each in enumerate(job.commands):
-        text = show.script(
-            each,
-            rank=rank,
-            nodes=len(job.commands),
-            with_key=bool(os.environ.get(KEY)),
-            about=f"{show.LICENCE}\n{job.text}",
-        )
-        path = Path(options.output, f"serve-node{rank}.sh")
+        path = folder / f"serve-node{rank}.sh"
         try:
             with path.open("x", encoding="utf-8") as file:  # never over a file that may have been edited
-                file.write(text)
+                file.write(show.script(each, rank=rank, nodes=nodes, with_key=_has_key(), about=about))
             path.chmod(0o755)
         except OSError as error:
             raise ConfigurationError(f"{path} can't be written: {error.strerror}. See --output.") from None
@@ -216,26 +221,18 @@ def _run(options: Options, job: _Job) -> int:
         raise ConfigurationError("vLLM is started on Linux only; plan, --dry-run and --emit script work anywhere.")
     from .supervise import Patience, Supervisor
 
-    if not 0 <= options.node_rank < len(job.commands):
-        raise ConfigurationError(
-            f"--node-rank {options.node_rank}: with --nodes {options.nodes} give 0 to {options.nodes - 1}."
-        )
-    _say(show.LICENCE)
-    _say(f"{job.text}\n\n{show.of_findings(job.findings)}")
-    if any(finding.level == "problem" for finding in job.findings) and not options.force:
+    _say(f"{show.LICENCE}\n\n{job.text}\n\nThis machine\n\n{show.of_findings(job.findings)}\n\n")
+    if not job.starts:
         _say("Not started, as there is a problem. --force starts it nevertheless.")
         return 1
     chosen = job.commands[options.node_rank]
     _say(show.of_command(chosen))
-    supervisor = Supervisor(
-        chosen,
-        job.server.url,
-        os.environ,
-        out=sys.stdout.buffer,
-        say=_say,
-        patience=Patience(start=options.ready_timeout),
-    )
-    return supervisor.run()
+    patience = Patience(start=options.ready_timeout)
+    return Supervisor(chosen, job.server.url, os.environ, out=sys.stdout.buffer, say=_say, patience=patience).run()
+
+
+def _has_key() -> bool:
+    return bool(os.environ.get(KEY))
 
 
 def _say(text: str) -> None:

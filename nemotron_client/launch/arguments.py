@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,13 +12,31 @@ from .command import KEY, Backend
 from .plan import SHARE
 from .sizes import GPUS, WINDOW, Precision
 
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)([bm]?)", re.IGNORECASE)
-_TIMES = {"": 1, "m": 10**6, "b": 10**9}
+_COUNT = re.compile(r"([0-9]{1,16}(?:\.[0-9]{1,9})?)([BMTbmt]?)")
+_ON_GPUS = (
+    *("--gpus", "--nodes", "--gpu-memory-utilization", "--tensor-parallel", "--pipeline-parallel"),
+    *("--precision", "--kv-cache"),
+)
+_NUMBER = re.compile(r"[0-9]{1,12}")
+_TIMES = {"": 1, "M": 10**6, "B": 10**9, "T": 10**12}
 
+_PROGRAM = "python -m nemotron_client.launch"
 _ABOUT = """\
-Plan and start vLLM, the server that can run mistral-nemotron on GPUs of your own. `plan` works out which GPUs hold the
-model. `vllm` starts the server there, waits until it answers and stays until it ends; with --dry-run it only explains
-what it would do."""
+Run mistral-nemotron on GPUs of your own. vLLM is the program that serves the
+model there: it answers over HTTP like NVIDIA's endpoint, and this library's
+client talks to it. `plan` works out which GPUs hold the model. `vllm` starts
+the server, waits until it answers and stays until it ends; with --dry-run it
+explains what it would do and starts nothing. The weights are yours to bring:
+none is published for this model."""
+_FIRST_STEPS = f"""\
+first steps:
+  {_PROGRAM} plan --params 24B --layers 40 \\
+    --kv-heads 8 --head-dim 128 --gpus 1xH100
+  {_PROGRAM} plan --weights DIR --gpus 8xH100
+  {_PROGRAM} vllm --weights DIR --gpus 8xH100 --dry-run
+  {_PROGRAM} vllm --weights DIR --cpu --window 4096
+
+`plan --help` and `vllm --help` list the options."""
 
 
 class Options(argparse.Namespace):
@@ -50,7 +69,7 @@ class Options(argparse.Namespace):
     backend: Backend
     dry_run: bool
     emit: Literal["script"] | None
-    output: str
+    output: str | None
     extra: tuple[str, ...] = ()
 
 
@@ -64,47 +83,113 @@ def parse(arguments: Sequence[str]) -> Options:
     if "--" in own:
         cut = own.index("--")
         own, extra = own[:cut], tuple(own[cut + 1 :])
-    parser = argparse.ArgumentParser(prog="python -m nemotron_client.launch", description=_ABOUT, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="plan | vllm")
-    planning = commands.add_parser("plan", help="work out what fits; start nothing", allow_abbrev=False)
-    serving = commands.add_parser(
-        "vllm",
-        help="plan, check this machine, start vLLM and wait until it answers",
-        epilog="What follows -- goes to vLLM as it is: ... -- --max-num-seqs 64",
-        allow_abbrev=False,
-    )
-    for each in (planning, serving):
-        _add_planning(each)
-    _add_serving(serving)
+    parser, planning, serving = _parsers()
+    if not own:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     options = parser.parse_args(own, namespace=Options())
     if extra and options.command == "plan":
-        parser.error("flags after -- are for vLLM: use them with `vllm`")
+        planning.error("flags after -- are for vLLM: use them with `vllm`")
+    if options.command == "vllm":
+        _check_together(serving, options)
     options.extra = extra
     return options
 
 
-def _add_planning(parser: argparse.ArgumentParser) -> None:
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Make the parser of the program, and those of its two commands."""
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        usage="%(prog)s plan | vllm [options]",
+        description=_ABOUT,
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="plan | vllm", prog=_PROGRAM)
+    planning = commands.add_parser(
+        "plan",
+        help="work out which GPUs hold the model; start nothing",
+        description="Work out which GPUs hold the model. Nothing is started.",
+        usage="%(prog)s [options]",
+        allow_abbrev=False,
+    )
+    serving = commands.add_parser(
+        "vllm",
+        help="plan, check this machine, start vLLM there and wait until it answers",
+        description="Plan, check this machine, start vLLM there, and stay until it ends.",
+        epilog="What follows -- goes to vLLM as it is: ... -- --max-num-seqs 64",
+        usage="%(prog)s [options] [-- flags of vLLM]",
+        allow_abbrev=False,
+    )
+    for each in (planning, serving):
+        _add_model(each)
+        _add_plan(each)
+    _add_serving(serving)
+    return parser, planning, serving
+
+
+def _check_together(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Refuse options of which one would be passed over in silence."""
+    if options.cpu:
+        for flag in _ON_GPUS:
+            name = flag.removeprefix("--").replace("-", "_")
+            if getattr(options, name) != parser.get_default(name):
+                parser.error(f"{flag} is for GPUs: leave it or --cpu away")
+    if options.nodes == 1 and (options.head or options.backend != "native"):
+        parser.error("--head and --backend are for several machines: give --nodes too")
+    if not 0 <= options.node_rank < options.nodes:
+        parser.error(f"--node-rank {options.node_rank}: with --nodes {options.nodes} give 0 to {options.nodes - 1}")
+    if options.output is not None and not options.emit:
+        parser.error("--output is where --emit script writes: give that too")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group("the model", "read from --weights; what you give comes before what is read")
-    model.add_argument("--weights", metavar="DIR", help="the folder with params.json (or config.json) and the weights")
-    model.add_argument("--params", type=_count, metavar="123B", help="how many parameters")
-    model.add_argument("--layers", type=_number, metavar="N")
-    model.add_argument("--heads", type=_number, metavar="N", help="query heads")
-    model.add_argument("--kv-heads", type=_number, metavar="N")
-    model.add_argument("--head-dim", type=_number, metavar="N")
-    model.add_argument("--precision", choices=["as-is", "fp8"], default="as-is", help="serve the weights as they are")
+    model.add_argument("--weights", metavar="DIR", help="folder with params.json (or config.json) and the weight files")
+    model.add_argument("--params", type=_count, metavar="123B", help="number of parameters; B is billion, M million")
+    model.add_argument("--layers", type=_number, metavar="N", help="transformer layers")
+    model.add_argument("--heads", type=_number, metavar="N", help="query heads of each layer")
+    model.add_argument("--kv-heads", type=_number, metavar="N", help="key-value heads of each layer")
+    model.add_argument("--head-dim", type=_number, metavar="N", help="numbers in each head")
+    model.add_argument(
+        "--precision",
+        choices=["as-is", "fp8"],
+        default="as-is",
+        help="of the weights: as they are, the default; or made fp8 when they are loaded, in half the memory",
+    )
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
     machines = parser.add_argument_group("the machines")
-    known = ", ".join(f"8x{name}" for name in GPUS)
-    machines.add_argument("--gpus", metavar="8xH100", help=f"in each node: {known}; without it, those of this machine")
-    machines.add_argument("--nodes", type=_number, default=1, metavar="N", help="default: 1")
-    machines.add_argument("--gpu-memory-utilization", type=float, default=SHARE, metavar=f"{SHARE}")
+    known = ", ".join(GPUS)
+    machines.add_argument("--gpus", metavar="8xH100", help=f"in each machine; default: its own. Kinds: {known}")
+    machines.add_argument("--nodes", type=_number, default=1, metavar="N", help="machines; default: 1")
+    machines.add_argument(
+        "--gpu-memory-utilization",
+        type=float,
+        default=SHARE,
+        metavar=f"{SHARE}",
+        help=f"the part of each GPU's memory that vLLM may take; default: {SHARE}",
+    )
     machines.add_argument("--tensor-parallel", type=_number, metavar="N", help="GPUs that share each layer")
     machines.add_argument(
         "--pipeline-parallel", type=_number, metavar="N", help="stages that the layers are spread over"
     )
     wish = parser.add_argument_group("what it shall do")
-    wish.add_argument("--window", type=_number, metavar="TOKENS", help=f"default: {WINDOW}, or the model's own if less")
+    wish.add_argument(
+        "--window",
+        type=_number,
+        metavar="TOKENS",
+        help=f"longest prompt and answer together; default: {WINDOW}, or the model's own if less",
+    )
     wish.add_argument("--concurrency", type=_number, default=1, metavar="N", help="full windows at once; default: 1")
-    wish.add_argument("--kv-cache", choices=["bf16", "fp8"], default="bf16", help="fp8 holds twice as much")
+    wish.add_argument(
+        "--kv-cache",
+        choices=["bf16", "fp8"],
+        default="bf16",
+        help="what is kept of each token while it is in use; fp8 takes half; default: bf16",
+    )
 
 
 def _add_serving(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +208,7 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="show the plan, the command and the checks; start nothing")
     how.add_argument("--emit", choices=["script"], help="write a bash script for each node; start nothing")
-    parser.add_argument("--output", default=".", metavar="DIR", help="where --emit writes; default: here")
+    parser.add_argument("--output", metavar="DIR", help="where --emit writes; default: here")
 
 
 class _RefuseKey(argparse.Action):
@@ -137,15 +222,17 @@ class _RefuseKey(argparse.Action):
 
 
 def _count(text: str) -> int:
-    """Read a number of parameters: 123B, 23.57b, 800M, 7000000000."""
+    """Read a number of parameters: 123B, 23.57b, 800M, 1T, 7000000000."""
     found = _COUNT.fullmatch(text)
-    count = int(float(found[1]) * _TIMES[found[2].lower()]) if found else 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of parameters: give e.g. 123B")
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of parameters: give e.g. 123B")
+    count = round(float(found[1]) * _TIMES[found[2].upper()])
+    if count < _TIMES["M"]:
+        raise argparse.ArgumentTypeError(f"{text!r} is too few for a model: write {found[1]}B for billions")
     return count
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    if not _NUMBER.fullmatch(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 1, written out in digits")
     return int(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,12 @@ from pydantic import JsonValue, TypeAdapter
 from nemotron_client.errors import ConfigurationError
 
 from .sizes import Model
-from .weights import Weights, inspect, read_json
+from .weights import Weights, inspect, read_json, told
 
-# What vLLM assumes where Mistral's params.json names no window; it refuses to serve a longer one.
+# What vLLM assumes where neither params.json nor a config.json beside it names a window; it serves no longer one.
 _UNTOLD_WINDOW = 128_000
+_LONGEST_DESCRIPTION = 10_000_000
+_LARGEST = 10**12  # what `sizes.py` refuses all the same; here it must only be short enough to be shown
 _OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
@@ -27,7 +29,7 @@ class Format:
         name: As vLLM calls it.
         config: The file that describes the model.
         weights: How the names of the weight files begin.
-        layers: A field of the description; so are the rest.
+        layers: A field of the description; so are those that follow.
     """
 
     name: Literal["mistral", "hf"]
@@ -37,11 +39,23 @@ class Format:
     heads: str
     kv_heads: str
     hidden: str
+    quantization: str
+
+    def owns(self, name: str) -> bool:
+        """Tell whether a file holds weights, or their index, in this format."""
+        return name.startswith(self.weights) and name.endswith((".safetensors", ".safetensors.index.json"))
 
 
-MISTRAL = Format("mistral", "params.json", "consolidated", "n_layers", "n_heads", "n_kv_heads", "dim")
+MISTRAL = Format("mistral", "params.json", "consolidated", "n_layers", "n_heads", "n_kv_heads", "dim", "quantization")
 HF = Format(
-    "hf", "config.json", "model", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size"
+    name="hf",
+    config="config.json",
+    weights="model",
+    layers="num_hidden_layers",
+    heads="num_attention_heads",
+    kv_heads="num_key_value_heads",
+    hidden="hidden_size",
+    quantization="quantization_config",
 )
 
 
@@ -78,8 +92,11 @@ class Facts:
             given |= {"weights": 2 * told.parameters, "weights_fp8": told.parameters, "precision": "bf16"}
         return replace(self, **given)
 
-    def model(self) -> Model:
+    def model(self, problems: Sequence[str] = ()) -> Model:
         """Return the model.
+
+        Args:
+            problems: Why its weights could not be measured.
 
         Raises:
             ConfigurationError: Something is not known; it is named with the option that tells it.
@@ -87,9 +104,11 @@ class Facts:
         layers, kv_heads, head_dim, weights = self.layers, self.kv_heads, self.head_dim, self.weights
         if layers is None or kv_heads is None or head_dim is None or weights is None:
             needed = {"--params": weights, "--layers": layers, "--kv-heads": kv_heads, "--head-dim": head_dim}
+            why = "".join(f"\n  {problem}" for problem in problems)
             raise ConfigurationError(
-                f"Not known of the model: {', '.join(name for name, value in needed.items() if value is None)}. "
-                "Give --weights DIR with its params.json or config.json and the weight files (or their index), or "
+                f"Not known of the model: {', '.join(name for name, value in needed.items() if value is None)}."
+                + (f" The weights could not be measured:{why}\n" if why else " ")
+                + "Give --weights DIR with its params.json or config.json and the weight files (or their index), or "
                 "describe it: --params 123B --layers 88 --kv-heads 8 --head-dim 128 --heads 96. The size of "
                 "mistral-nemotron is not published: whoever gave you weights knows it."
             )
@@ -131,6 +150,8 @@ def locate(given: str) -> Path:
     Raises:
         ConfigurationError: Its name holds characters that can't be shown, and so not be checked by a reader.
     """
+    if not given:
+        raise ConfigurationError("An empty path was given for a folder: is a variable of your script not set?")
     path = Path(given).absolute() if "\0" not in given else Path(given)
     if not str(path).isprintable():  # line breaks, escape sequences, bytes that are no text
         raise ConfigurationError(f"{given!r}: the path holds characters that can't be printed. Rename the folder.")
@@ -150,14 +171,15 @@ def read(folder: Path) -> Checkpoint:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
         raise ConfigurationError(f"--weights {folder}: {error.strerror}.") from None
-    found = next((each for each in (MISTRAL, HF) if each.config in names), None)
-    if found is None:
+    described = [each for each in (MISTRAL, HF) if each.config in names]
+    if not described:
         raise ConfigurationError(
             f"--weights {folder}: neither params.json (Mistral's format) nor config.json (Hugging Face's) is in it. "
             "Give the folder that holds the weight files themselves."
         )
-    facts = _described(folder / found.config, found)
-    weights = inspect(folder, found.weights)
+    # Often both are described, and the weight files of one only were downloaded.
+    found = next((each for each in described if any(map(each.owns, names))), described[0])
+    facts, weights = _described(folder, found, names), inspect(folder, found.weights)
     tokenizer = "tekken.json" in names or any(name.startswith("tokenizer.model.v") for name in names)
     problems = list(weights.problems)
     if not tokenizer and (found is MISTRAL or "tokenizer.json" not in names):
@@ -166,45 +188,78 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _with_sizes(facts: Facts, weights: Weights) -> Facts:
+    # What the description says of quantization comes first, but of fp8, which has many names.
+    packed = "packed" if weights.size is not None else None
+    precision = facts.precision or weights.precision or packed
     return replace(
         facts,
         parameters=weights.parameters,
         weights=weights.size,
-        weights_fp8=weights.fp8,
-        precision=weights.precision,
+        weights_fp8=weights.fp8 if facts.precision is None else weights.size,
+        precision="fp8" if weights.precision == "fp8" else precision,
     )
 
 
-def _described(path: Path, format_: Format) -> Facts:
-    try:
-        told = _OBJECT.validate_json(read_json(path))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}.") from None
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is no description of a model: {str(error).splitlines()[0]}.") from None
-    text = told.get("text_config")  # where the model sees pictures too
-    config = text if isinstance(text, dict) else told
+def _described(folder: Path, format_: Format, names: Collection[str]) -> Facts:
+    path = folder / format_.config
+    config = _config(path)
     if any(config.get(name) for name in ("kv_lora_rank", "qk_nope_head_dim")):
-        raise ConfigurationError(f"{path}: a model with latent attention (MLA), whose cache this can't work out.")
+        raise ConfigurationError(
+            f"{path}: a model with latent attention (MLA), whose cache this can't work out. Run `vllm serve` itself."
+        )
     heads = _number(config, format_.heads, path)
     hidden = _number(config, format_.hidden, path)
     head_dim = _number(config, "head_dim", path)
     if head_dim is None and heads and hidden:
         head_dim = hidden // heads
     window = _number(config, "max_position_embeddings", path)
+    if window is None and format_ is MISTRAL:
+        window = _window_of_hf(folder, names) or _UNTOLD_WINDOW
     return Facts(
         layers=_number(config, format_.layers, path),
         kv_heads=_number(config, format_.kv_heads, path) or heads,
         head_dim=head_dim,
         heads=heads,
-        window=window or (_UNTOLD_WINDOW if format_ is MISTRAL else None),
+        window=window,
+        precision=_quantized(config.get(format_.quantization)),
     )
+
+
+def _window_of_hf(folder: Path, names: Collection[str]) -> int | None:
+    """Return the window that config.json tells of, where vLLM looks next; one that can't be read is no obstacle."""
+    if HF.config not in names:
+        return None
+    try:
+        return _number(_config(folder / HF.config), "max_position_embeddings", folder / HF.config)
+    except ConfigurationError:
+        return None
+
+
+def _config(path: Path) -> dict[str, JsonValue]:
+    """Read a description; of a model that sees pictures too, its text part."""
+    try:
+        read = _OBJECT.validate_json(read_json(path, _LONGEST_DESCRIPTION))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: {told(error)}. It should describe the model.") from None
+    text = read.get("text_config")
+    return {**read, **text} if isinstance(text, dict) else read
+
+
+def _quantized(about: JsonValue) -> str | None:
+    """Name how weights were quantized; None if they were not."""
+    if not isinstance(about, dict) or not about:
+        return None
+    method = about.get("quant_method") or about.get("qformat_weight")
+    if method == "fp8_e4m3":
+        return "fp8"
+    return method[:40] if isinstance(method, str) and method.isprintable() else "quantized"
 
 
 def _number(config: Mapping[str, JsonValue], name: str, path: Path) -> int | None:
     value = config.get(name)
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{path}: {name} is {value!r}, and must be a number from 1.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LARGEST:
+        kind = "a number too large" if isinstance(value, int) and value > _LARGEST else repr(value)[:100]
+        raise ConfigurationError(f"{path}: {name} is {kind}, and must be a whole number from 1.")
     return value

@@ -43,6 +43,8 @@ DECIDED = {
     "--pipeline-parallel-size": "use --pipeline-parallel",
     "--port": "use --port before the --",
     "--quantization": "use --precision",
+    "--ssl-certfile": "it is watched by plain http: put what speaks https before it",
+    "--ssl-keyfile": "it is watched by plain http: put what speaks https before it",
     "--served-model-name": f"it is {MODEL}, which clients look for",
     "--tensor-parallel-size": "use --tensor-parallel",
     "--uds": "the server must have a port to be watched",
@@ -55,7 +57,7 @@ SHORT = {
     "-r": "--node-rank",
     "-tp": "--tensor-parallel-size",
 }
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,14 @@ class Command:
         executable: The program.
         flags: Its arguments.
         environment: What is set for it, where the user has set nothing.
-        before: Commands to run to their end first.
+        before: A command to run to its end first.
         serves: Whether the API is on this node.
     """
 
     executable: str
     flags: tuple[Flag, ...]
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    before: tuple[tuple[str, ...], ...] = ()
+    before: tuple[str, ...] = ()
     serves: bool = True
 
     @property
@@ -125,8 +127,10 @@ class Server:
         """Refuse what can't be, or what would make the plan untrue.
 
         Raises:
-            ConfigurationError: An address, the port or a handed-on flag can't be used.
+            ConfigurationError: The program, an address, the port or a handed-on flag can't be used.
         """
+        if not self.executable.isprintable():
+            raise ConfigurationError(f"--vllm {self.executable!r}: the path holds characters that can't be printed.")
         if not 0 < self.port < 65_536:
             raise ConfigurationError(f"--port {self.port}: give a number from 1 to 65535.")
         for name, host in (("--host", self.host), ("--head", self.head)):
@@ -236,13 +240,13 @@ def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[
     own = [Flag(("--distributed-executor-backend", "ray"), "find the other machines by Ray")]
     if copies > 1:
         own.append(Flag(("--data-parallel-backend", "ray"), "place the copies by Ray too"))
-    address = f"{server.head}:{RAY_PORT}"
+    address = f"[{server.head}]:{RAY_PORT}" if ":" in str(server.head) else f"{server.head}:{RAY_PORT}"
     ray = str(Path(server.executable).with_name("ray"))  # installed with vLLM, or on the path as it is
     first = _command(server, [*flags, *own], {"RAY_ADDRESS": address})
     start = (ray, "start", "--head", f"--node-ip-address={server.head}", f"--port={RAY_PORT}")
     join = Flag(("start", f"--address={address}", "--block"), "join the Ray cluster of the first machine, and work")
     return [
-        Command(first.executable, first.flags, first.environment, before=(start,)),
+        Command(first.executable, first.flags, first.environment, before=start),
         *(Command(ray, (join,), serves=False) for _ in range(nodes - 1)),
     ]
 
@@ -252,16 +256,26 @@ def _check_extra(extra: Sequence[str]) -> None:
         if not word.isprintable():
             raise ConfigurationError(f"{word!r} after -- holds characters that can't be printed.")
         name = word.partition("=")[0]
-        # vLLM reads _ as -, and argparse takes any beginning that only one flag has.
-        flag = SHORT.get(name, name.replace("_", "-"))
-        found = [decided for decided in DECIDED if flag == decided or (len(flag) > 2 and decided.startswith(flag))]
-        if flag.startswith("--") and found:
-            shown = name if "--api-key" in found else word  # what follows is the key
-            raise ConfigurationError(f"{shown} can't be handed on after --: {DECIDED[found[0]]}.")
+        if decided := _decided(name):
+            shown = name if decided == "--api-key" else word  # what follows is the key
+            raise ConfigurationError(f"{shown} can't be handed on after --: {DECIDED[decided]}.")
+
+
+def _decided(name: str) -> str | None:
+    """Return which of the flags that are kept back vLLM would take a word for: it knows any beginning as well."""
+    if name.startswith("--"):
+        flag = name.replace("_", "-")  # as vLLM does
+        return next((each for each in DECIDED if len(flag) > 2 and each.startswith(flag)), None)
+    short = (
+        each
+        for each in SHORT
+        if len(name) > 1 and (each.startswith(name) or (len(each) == 2 and name.startswith(each)))
+    )
+    return next((SHORT[each] for each in short), None)  # "-n2" is "-n 2"
 
 
 def _is_host(host: str) -> bool:
-    return _is_ip(host) or (_HOST.fullmatch(host) is not None and not host.startswith("-"))
+    return _HOST.fullmatch(host) is not None or ("%" not in host and _is_ip(host))  # after % anything may stand
 
 
 def _is_ip(host: str) -> bool:

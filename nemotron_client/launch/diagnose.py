@@ -90,13 +90,15 @@ _KNOWN = (
     ),
     _known(
         "out of main memory",
-        r"MemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate",
+        r"\bMemoryError|Cannot allocate memory|DefaultCPUAllocator: can't allocate|"
+        r"Available memory on node .* is less than desired",
         "free memory on this machine, or use a smaller --window",
     ),
     _known(
-        "the weight files are damaged or not whole",
+        "the weight files are damaged, not whole, or of another model",
         r"SafetensorError|Cannot find any model weights|were not initialized from checkpoint|"
-        r"size mismatch for|no module or parameter named|safetensors.*No such file",
+        r"size mismatch for|no module or parameter named|safetensors.*No such file|"
+        r"start \(\d+\) \+ length \(\d+\) exceeds dimension size|Attempted to load weight \(",
         "copy or download the folder again, whole; check that its params.json belongs to these files",
     ),
     _known(
@@ -122,6 +124,16 @@ _KNOWN = (
         r"Timed out after \d+ seconds waiting for clients|Could not find any running Ray|ConnectionError: ray",
         "start all nodes, with --head an address that each reaches; open the ports between them (29501, 29550, NCCL's "
         "own); set NCCL_SOCKET_IFNAME and VLLM_HOST_IP where a machine has several networks",
+    ),
+    _known(
+        "VLLM_PORT is set to what is no port, as Kubernetes does where a service is called vllm",
+        r"VLLM_PORT '.*' (?:appears to be a URI|must be a valid integer)",
+        "unset VLLM_PORT before the start, or name the service otherwise",
+    ),
+    _known(
+        "the weights are quantized in another way than was asked for",
+        r"Quantization method specified in the model config .* does not match",
+        "leave --precision away: they are served as they are",
     ),
     _known(
         "a parser name that vLLM does not know",

@@ -28,10 +28,8 @@ def look(executable: str, host: str, port: int) -> Machine:
         port: The port.
     """
     vllm = shutil.which(executable)
-    cards = find_cards()
     return Machine(
-        cards=cards if isinstance(cards, tuple) else (),
-        no_cards=cards if isinstance(cards, str) else "none is visible",
+        cards=find_cards(),
         vllm=vllm,
         versions=_versions(Path(vllm)) if vllm else {},
         port=_port_problem(host, port),
@@ -41,27 +39,28 @@ def look(executable: str, host: str, port: int) -> Machine:
 
 
 def find_cards() -> tuple[Card, ...] | str:
-    """Return the GPUs that CUDA would show a program, or why there are none."""
+    """Return the GPUs that CUDA would show a program, one at least, or why there are none."""
     smi = shutil.which("nvidia-smi")
     if smi is None:
         return "nvidia-smi, which comes with NVIDIA's driver, is not installed"
     try:
         done = subprocess.run(  # noqa: S603 - an argument list, nothing in it from outside
-            [smi, *_QUERY], capture_output=True, text=True, timeout=_LONGEST_QUERY, check=False
+            [smi, *_QUERY], capture_output=True, text=True, errors="replace", timeout=_LONGEST_QUERY, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"nvidia-smi: {error}"
     if done.returncode:
-        return f"nvidia-smi says: {(done.stdout + done.stderr).strip()}"
+        return f"nvidia-smi says: {(done.stdout + done.stderr).strip()[:200]}"
     try:
         found = [_card(line) for line in done.stdout.splitlines() if line.strip()]
     except ValueError:
         return f"nvidia-smi says what can't be understood: {done.stdout.strip()[:200]}"
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return tuple(card for _, _, card in found)
+        return tuple(card for _, _, card in found) or "nvidia-smi lists none"
     wanted = [name.strip() for name in chosen.split(",")]
-    return tuple(card for index, uuid, card in found if index in wanted or any(uuid.startswith(n) for n in wanted if n))
+    seen = (card for index, uuid, card in found if index in wanted or any(uuid.startswith(n) for n in wanted if n))
+    return tuple(seen) or f"CUDA_VISIBLE_DEVICES={chosen} hides all of them"
 
 
 def _card(line: str) -> tuple[str, str, Card]:

@@ -5,12 +5,12 @@ What it says is arithmetic: nothing here was measured on a GPU (docs/decisions/l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from nemotron_client.errors import ConfigurationError
 
-from .sizes import BYTES, GIB, GPU, GPUS, WINDOW, Model, Precision
+from .sizes import BYTES, GIB, GPU, GPUS, WINDOW, Model, Precision, check_ranges
 
 # For activations and CUDA graphs, on each GPU: 3 to 6 GiB are usual (docs/explanation/protocol.md, "Sizing").
 RESERVE = 5 * GIB
@@ -43,8 +43,7 @@ class Machines:
         Raises:
             ConfigurationError: A number is out of its range.
         """
-        if self.gpus < 1 or self.nodes < 1:
-            raise ConfigurationError(f"{self.nodes} nodes with {self.gpus} GPUs each: both must be at least 1.")
+        check_ranges(self)
         if not 0 < self.share <= 1:
             raise ConfigurationError(f"A share of {self.share:g} of a GPU's memory: give more than 0 and at most 1.")
 
@@ -83,12 +82,9 @@ class Wish:
         """Refuse what can't be.
 
         Raises:
-            ConfigurationError: A number is below 1.
+            ConfigurationError: A number is out of its range.
         """
-        for name in ("window", "concurrency", "tensor", "pipeline"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name} {value}: give a number from 1.")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +170,10 @@ def plan(model: Model, machines: Machines, wish: Wish) -> Plan:
         The plan; without a choice, but with what would do, if nothing does.
 
     Raises:
-        ConfigurationError: The window is longer than the model's, or the parallel sizes that were asked for can't be.
+        ConfigurationError: The window or the precision is none for this model, or the parallel sizes that were asked
+            for can't be.
     """
-    model.check(wish.window)
+    model.check(wish.window, fp8=wish.fp8)
     layouts = tuple(sorted(_layouts(model, machines, wish), key=_order))
     if not layouts:
         raise ConfigurationError(
@@ -190,14 +187,13 @@ def plan(model: Model, machines: Machines, wish: Wish) -> Plan:
 
 def spread(model: Model, machines: Machines, wish: Wish, tensor: int, pipeline: int) -> Layout:
     """Work out one layout; the division of the heads is the caller's to check."""
-    gpus = tensor * pipeline
-    weights = -(-_weights(model, wish) // gpus)
-    # A stage has all KV heads of its layers; a GPU of it an equal part of them, and never less than one.
+    # The largest stage counts: it has all KV heads of its layers; a GPU of it an equal part, and never less than one.
     layers, heads = -(-model.layers // pipeline), max(model.kv_heads // tensor, 1)
+    weights = -(-_weights(model, wish) * layers // (model.layers * tensor))
     return Layout(
         tensor=tensor,
         pipeline=pipeline,
-        data=machines.gpus * machines.nodes // gpus,
+        data=machines.gpus * machines.nodes // (tensor * pipeline),
         weights=weights,
         room=machines.usable - machines.reserve - weights,
         kv_bytes=2 * layers * heads * model.head_dim * BYTES[wish.kv],
@@ -224,19 +220,20 @@ def _order(layout: Layout) -> tuple[int, int, int, int]:
 
 def _layouts(model: Model, machines: Machines, wish: Wish) -> Iterator[Layout]:
     """Yield each way to use all GPUs: a copy takes an equal part of a node, or some whole nodes."""
-    for tensor in range(1, machines.gpus + 1):
-        # Tensor parallelism stays within a node: each layer waits for its exchange, which the network slows down.
-        if machines.gpus % tensor or not model.divides(tensor) or wish.tensor not in {None, tensor}:
+    parts = _divisors(machines.gpus)
+    copies = [*parts, *(machines.gpus * nodes for nodes in _divisors(machines.nodes)[1:])]
+    # Tensor parallelism stays within a node: each layer waits for its exchange, which the network slows down.
+    for tensor in parts:
+        if not model.divides(tensor) or wish.tensor not in {None, tensor}:
             continue
-        for pipeline in range(1, min(machines.gpus * machines.nodes // tensor, model.layers) + 1):
-            gpus = tensor * pipeline
-            whole = machines.gpus % gpus == 0 if gpus <= machines.gpus else _whole_nodes(gpus, machines)
-            if whole and wish.pipeline in {None, pipeline}:
+        for gpus in copies:
+            pipeline, left = divmod(gpus, tensor)
+            if not left and 1 <= pipeline <= model.layers and wish.pipeline in {None, pipeline}:
                 yield spread(model, machines, wish, tensor, pipeline)
 
 
-def _whole_nodes(gpus: int, machines: Machines) -> bool:
-    return gpus % machines.gpus == 0 and machines.nodes % (gpus // machines.gpus) == 0
+def _divisors(number: int) -> list[int]:
+    return [part for part in range(1, number + 1) if number % part == 0]
 
 
 def _nearest(model: Model, machines: Machines, wish: Wish) -> Iterator[tuple[str, Layout]]:
@@ -255,9 +252,11 @@ def _changes(model: Model, machines: Machines, wish: Wish) -> Iterator[list[tupl
     most = max(each.sequences for each in layouts)
     if most:
         yield [(f"--concurrency {most}", machines, replace(wish, concurrency=most))]
-    longest = max(_longest(each, wish) for each in layouts)
+    longest = longest_window(layouts, wish)
     if longest:
         yield [(f"--window {longest}", machines, replace(wish, window=longest))]
+    if wish.tensor or wish.pipeline:
+        yield [("no parallel sizes given", machines, replace(wish, tensor=None, pipeline=None))]
     fp8 = [("--kv-cache fp8", replace(wish, kv="fp8"))] if wish.kv == "bf16" else []
     if model.weights_fp8 < _weights(model, wish):
         fp8.append(("--precision fp8", replace(wish, fp8=True)))
@@ -268,6 +267,11 @@ def _changes(model: Model, machines: Machines, wish: Wish) -> Iterator[list[tupl
     yield [(_asked(other), other, wish) for other in larger]
 
 
+def longest_window(layouts: Iterable[Layout], wish: Wish) -> int:
+    """Return the longest window, in tokens, of which as many as wanted fit; 0 if none."""
+    return max(_longest(each, wish) for each in layouts)
+
+
 def _longest(layout: Layout, wish: Wish) -> int:
     each = -(-wish.concurrency // layout.data)  # sequences in one copy
     return max(layout.room, 0) // layout.kv_bytes // each // _STEP * _STEP
@@ -276,7 +280,7 @@ def _longest(layout: Layout, wish: Wish) -> int:
 def _more_gpus(machines: Machines) -> Iterator[Machines]:
     yield from (replace(machines, gpus=gpus) for gpus in (2, 4, 8) if gpus > machines.gpus)
     full = max(machines.gpus, 8)
-    yield from (replace(machines, gpus=full, nodes=nodes) for nodes in (2, 4) if nodes > machines.nodes)
+    yield from (replace(machines, gpus=full, nodes=nodes) for nodes in (2, 4, 8, 16) if nodes > machines.nodes)
 
 
 def _asked(machines: Machines) -> str:

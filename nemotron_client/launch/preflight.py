@@ -14,6 +14,8 @@ from .sizes import GIB, GPU, GPUS, Model
 Level = Literal["ok", "warning", "problem"]
 
 _HOPPER = (9, 0)
+# Of mistral_common, with vLLM 0.32. With 1.12 the same requests are answered (docs/explanation/protocol.md, "Sizing").
+_CLASHING = (1, 13)
 # Docker gives a container 64 MiB; vLLM's and NVIDIA's own instructions ask for 16 GiB or the host's.
 _LEAST_SHARED, _USUAL_SHARED = GIB, 16 * GIB
 
@@ -40,8 +42,7 @@ class Machine:
     """What was seen of this machine.
 
     Attributes:
-        cards: Its GPUs that may be used.
-        no_cards: Why there are none.
+        cards: Its GPUs that may be used, or why there are none.
         vllm: Path of vLLM's program; None if it isn't there.
         versions: Of the distributions installed beside it, by name, as far as known.
         port: Why the port can't be used; None if it can.
@@ -49,8 +50,7 @@ class Machine:
         memory: Bytes of free main memory; None where unknown.
     """
 
-    cards: tuple[Card, ...]
-    no_cards: str
+    cards: tuple[Card, ...] | str
     vllm: str | None
     versions: dict[str, str]
     port: str | None
@@ -73,37 +73,6 @@ class Finding:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """Versions that don't go together.
-
-    Attributes:
-        vllm: The version of vLLM, as it begins.
-        other: The other distribution.
-        since: From which version of it.
-        effect: What happens.
-        remedy: What to install.
-    """
-
-    vllm: str
-    other: str
-    since: tuple[int, ...]
-    effect: str
-    remedy: str
-
-
-# Measured: with 1.12 the same requests are answered (docs/explanation/protocol.md, "Sizing").
-CLASHES = (
-    Clash(
-        "0.32.",
-        "mistral_common",
-        (1, 13),
-        "requests with tools are refused (400, get_lark_from_jinja() missing 1 required positional argument)",
-        "pip install 'mistral_common<1.13' beside that vLLM",
-    ),
-)
-
-
 def kind(card: Card) -> GPU:
     """Return what is known of a card, or make it of what the driver says."""
     names = {"H200": "H200", "B200": "B200", "H100 NVL": "H100-NVL", "H100": "H100"}
@@ -115,10 +84,10 @@ def kind(card: Card) -> GPU:
 def on_gpus(plan: Plan, machine: Machine) -> Iterator[Finding]:
     """Judge this machine's part in a plan."""
     wanted, cards = plan.machines, machine.cards
-    if not cards:
+    if isinstance(cards, str):
         yield Finding(
             "problem",
-            f"no GPU: {machine.no_cards}",
+            f"no GPU: {cards}",
             f"run this where {wanted.gpus}x {wanted.gpu.name} are, or try vLLM on the CPU with --cpu",
         )
         return
@@ -164,10 +133,14 @@ def of_software(machine: Machine, executable: str) -> Iterator[Finding]:
         yield Finding("warning", f"vLLM {version}", "0.32 is what this was tried with; others may know other flags")
     else:
         yield Finding("ok", f"vLLM {version}")
-    for clash in CLASHES:
-        other = machine.versions.get(clash.other)
-        if version and other and version.startswith(clash.vllm) and _numbers(other) >= clash.since:
-            yield Finding("problem", f"vLLM {version} with {clash.other} {other}: {clash.effect}", clash.remedy)
+    other = machine.versions.get("mistral_common", "")
+    if version and version.startswith("0.32.") and _numbers(other) >= _CLASHING:
+        yield Finding(
+            "problem",
+            f"vLLM {version} with mistral_common {other}: requests with tools are refused (400, get_lark_from_jinja() "
+            "missing 1 required positional argument)",
+            "pip install 'mistral_common<1.13' beside that vLLM",
+        )
 
 
 def of_weights(folder: Path, problems: Sequence[str] | None) -> Iterator[Finding]:

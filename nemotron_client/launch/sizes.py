@@ -13,8 +13,41 @@ MIB, GIB = 2**20, 2**30
 BYTES: dict[Precision, int] = {"bf16": 2, "fp8": 1}
 WINDOW = 131_072
 
+# Far above all that exists: what is larger is a slip, or made to keep the arithmetic busy for ever.
+MOST = {
+    "layers": 10_000,
+    "heads": 10_000,
+    "kv_heads": 10_000,
+    "head_dim": 100_000,
+    "weights": 10**16,
+    "window": 10**9,
+    "concurrency": 10**9,
+    "tensor": 10_000,
+    "pipeline": 10_000,
+    "gpus": 128,
+    "nodes": 1_000,
+}
+# What vLLM can make fp8 of; other weights are quantized already.
+PLAIN = frozenset({"bf16", "fp16", "fp32"})
+
 # Of what nvidia-smi shows, for the driver and the CUDA context: PyTorch sees half a GiB less to begin with.
 _CONTEXT = 3 * GIB // 2
+
+
+def check_ranges(holder: object) -> None:
+    """Refuse numbers that can't be.
+
+    Args:
+        holder: Its fields that have a limit, and are not None, are looked at.
+
+    Raises:
+        ConfigurationError: One is below 1 or above its limit.
+    """
+    for name, most in MOST.items():
+        value = getattr(holder, name, None)
+        if value is not None and not 1 <= value <= most:
+            shown = f"{value:,}" if value < 1 else "too many"
+            raise ConfigurationError(f"{name} ({shown}): give a number from 1 to {most:,}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +92,7 @@ class Model:
         head_dim: Numbers in each head.
         weights: Bytes of its weights as they are.
         weights_fp8: Bytes of them in fp8, where they are larger now; else the same.
-        precision: What they are in now, for people: "bf16", "fp8", ...
+        precision: What they are in now: "bf16", "fp8", ..., or how they were quantized: "gptq", ...
         heads: Query heads; None where unknown, and then only the KV heads are divided.
         window: The longest sequence that it was made for, in tokens; None where unknown.
         parameters: How many; None where unknown.
@@ -75,6 +108,14 @@ class Model:
     window: int | None = None
     parameters: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ConfigurationError: A number is out of its range.
+        """
+        check_ranges(self)
+
     @classmethod
     def of(cls, parameters: float, *, layers: int, kv_heads: int, head_dim: int, heads: int | None = None) -> Model:
         """Estimate a model, in bf16, from its number of parameters.
@@ -86,7 +127,7 @@ class Model:
             head_dim: Numbers in each head.
             heads: Query heads.
         """
-        count = int(parameters)
+        count = int(parameters) if parameters < MOST["weights"] else MOST["weights"]  # infinity has no int
         return cls(
             layers=layers,
             kv_heads=kv_heads,
@@ -102,15 +143,24 @@ class Model:
         """Return the bytes of KV cache for each token: a key and a value in each KV head of each layer."""
         return 2 * self.layers * self.kv_heads * self.head_dim * BYTES[kv]
 
-    def check(self, window: int) -> None:
-        """Refuse a window that is longer than the model's.
+    def check(self, window: int, *, fp8: bool = False) -> None:
+        """Refuse what the model isn't made for.
+
+        Args:
+            window: That it shall have, in tokens.
+            fp8: Whether its weights shall be made fp8.
 
         Raises:
-            ConfigurationError: It is longer.
+            ConfigurationError: The window is longer than the model's, or the weights are quantized otherwise.
         """
         if self.window is not None and window > self.window:
             raise ConfigurationError(
                 f"A window of {window:,} tokens: the model was made for {self.window:,}. Ask for no more."
+            )
+        if fp8 and self.precision not in PLAIN | {"fp8", "unknown"}:
+            raise ConfigurationError(
+                f"--precision fp8: the weights are quantized already ({self.precision}), and vLLM makes fp8 only of "
+                "those that are not. Leave it away to serve them as they are."
             )
 
     def divides(self, tensor: int) -> bool:

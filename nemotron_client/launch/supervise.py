@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from threading import Thread
 from time import monotonic
 from types import FrameType
 from typing import BinaryIO
@@ -22,7 +24,9 @@ from .diagnose import diagnose
 from .process import Group
 from .show import usage
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_LONGEST_QUESTION = 600.0  # seconds; the first may compile
+_LONGEST_FAREWELL = 5.0  # seconds for a question to notice that the server has gone
 _FAILED = 1
 _BY_SIGNAL = 128  # and the signal's number, as shells tell of it
 
@@ -47,7 +51,11 @@ class Patience:
 
 
 class Supervisor:
-    """Look after one server from its start to its end."""
+    """Look after one server from its start to its end.
+
+    The main thread waits for the end and for signals, and keeps to their times whatever the server does; another asks
+    whether it answers. Both are woken by queues, as these may be put to in a signal's handler.
+    """
 
     def __init__(
         self,
@@ -80,10 +88,13 @@ class Supervisor:
         except ConfigurationError as error:  # told now, and not when the model has been loaded
             raise ConfigurationError(f"{KEY} can't be sent by a client: {error}") from None
         self._group: Group | None = None
+        self._preparing: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []  # signals that came before there was a group
         self._stopping: float | None = None  # since when
         self._by = 0  # which signal
-        self._ended: SimpleQueue[None] = SimpleQueue()
+        self._given_up = False
+        self._news: SimpleQueue[None] = SimpleQueue()  # for the main thread
+        self._enough: SimpleQueue[None] = SimpleQueue()  # for the one that asks
 
     def run(self) -> int:
         """Run the server to its end.
@@ -96,51 +107,62 @@ class Supervisor:
         """
         with self._handling_signals():
             began = self._patience.clock()
-            for words in self._command.before:
-                if status := self._first(words):
-                    return status
+            if self._command.before and (status := self._first(self._command.before)):
+                return status
             group = self._start()
+            asking = Thread(target=self._ask, args=[group, began], name="ask", daemon=True)
+            if self._command.serves:
+                asking.start()
             try:
-                answered = not self._command.serves or self._until_it_answers(group, began)
-                given_up = not answered and not group.over and self._stopping is None
-                if given_up:
-                    self._stop(group, signal.SIGTERM)
                 self._wait(group)
             finally:
                 status = group.close()
+            if self._command.serves:
+                asking.join(_LONGEST_FAREWELL)
             self._farewell(group, status, self._patience.clock() - began)
-            if given_up:
-                return _FAILED
-            return status if status >= 0 else _BY_SIGNAL - status
+            return _FAILED if self._given_up else _as_shells_do(status)
 
     def _first(self, words: tuple[str, ...]) -> int:
-        self._say(f"First: {' '.join(words)}")
+        self._say(f"First: {shlex.join(words)}")
         try:
-            return subprocess.run(words, env=self._environment, check=False).returncode  # noqa: S603 - as in process.py
+            self._preparing = subprocess.Popen(words, env=self._environment)  # noqa: S603 - as in process.py
         except OSError as error:
             raise ConfigurationError(f"{words[0]} can't be started: {error.strerror}.") from None
+        if self._early:
+            self._preparing.send_signal(self._early[0])
+        with self._preparing as running:
+            status = running.wait()
+        if self._early:
+            return _BY_SIGNAL + self._early[0]
+        if status:
+            self._say(f"That failed with status {status}. If Ray runs on this machine already, `ray stop` ends it.")
+        return _as_shells_do(status)
 
     def _start(self) -> Group:
         argv = self._command.argv
         try:
-            group = Group(
-                argv, self._environment, out=self._out, clean=self._clean, ended=lambda: self._ended.put(None)
-            )
+            group = Group(argv, self._environment, out=self._out, clean=self._clean, ended=self._wake)
         except (OSError, ValueError) as error:  # ValueError: a NUL byte
             raise ConfigurationError(f"{argv[0]} can't be started: {error}.") from None
         self._group = group
-        for number in self._early:
-            self._stop(group, number)
+        if self._early:
+            self._stop(group, self._early[0])
         return group
+
+    def _ask(self, group: Group, began: float) -> None:
+        if not self._until_it_answers(group, began) and not group.over and self._stopping is None:
+            self._given_up = True
+            self._news.put(None)
 
     def _until_it_answers(self, group: Group, began: float) -> bool:
         """Ask until one real token has come; return whether it has."""
         import httpx2
 
         patience, told = self._patience, began
-        # No proxy from the environment: this goes to our own machine.
+        # No proxy from the environment: this goes to our own machine. Over plain http no certificate is looked at, and
+        # reading all of them takes a fifth of a second.
         with (
-            httpx2.Client(trust_env=False) as http,
+            httpx2.Client(trust_env=False, verify=False) as http,
             Nemotron(
                 base_url=self._url,
                 api_key=self._key,
@@ -163,7 +185,7 @@ class Supervisor:
                     told = now
                     why = state.detail if state.status_code else "it opens its port when the model is loaded"
                     self._say(f"{now - began:.0f} s: not ready yet ({why})")
-                self._ends_within(patience.pause)
+                self._pause(patience.pause)
         return False
 
     def _answers(self, group: Group, client: Nemotron, began: float) -> bool:
@@ -172,11 +194,13 @@ class Supervisor:
         self._say(f"{asked - began:.0f} s: it says it is ready; asking for one token, which may compile at first.")
         try:
             done = client.chat.completions.create(
-                messages="Hello", max_tokens=1, timeout=Timeout(first_event=600, total=600)
+                messages="Hello",
+                max_tokens=1,
+                timeout=Timeout(first_event=_LONGEST_QUESTION, total=_LONGEST_QUESTION),
             )
         except NemotronError as error:
             if isinstance(error, APIConnectionError | InternalServerError) and self._stopping is None:
-                self._ends_within(self._patience.end)  # it may be ending, and then its log says why
+                self._pause(self._patience.end)  # it may be ending, and then its log says why
             if not group.over and self._stopping is None:
                 self._say(f"It is up but does not answer, so it is ended. {type(error).__name__}: {error}")
             return False
@@ -188,8 +212,10 @@ class Supervisor:
 
     def _wait(self, group: Group) -> None:
         """Wait for the end; by force, once a signal was given its time."""
-        while not group.over and self._stopping is None:
-            self._ended.get()
+        while not (group.over or self._given_up) and self._stopping is None:
+            self._news.get()
+        if self._given_up and self._stopping is None:
+            self._stop(group, signal.SIGTERM)
         if self._stopping is None:
             return
         # Said here, as the handler may have interrupted another word.
@@ -199,15 +225,16 @@ class Supervisor:
             if left <= 0:
                 self._say(f"It has not ended within {self._patience.end:g} s, so it is killed.")
                 group.send(signal.SIGKILL)
-                self._ended.get()
+                self._news.get()
             else:
-                self._ends_within(left)
+                _wait_for(self._news, left)
 
-    def _ends_within(self, seconds: float) -> None:
-        try:
-            self._ended.get(timeout=seconds)
-        except Empty:
-            return
+    def _pause(self, seconds: float) -> None:
+        _wait_for(self._enough, seconds)
+
+    def _wake(self) -> None:
+        self._news.put(None)
+        self._enough.put(None)
 
     def _farewell(self, group: Group, status: int, seconds: float) -> None:
         shown = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
@@ -224,10 +251,12 @@ class Supervisor:
     @contextmanager
     def _handling_signals(self) -> Generator[None]:
         def handle(number: int, _: FrameType | None) -> None:
-            if self._group is None:
-                self._early.append(number)
-            else:
+            if self._group is not None:
                 self._stop(self._group, number)
+                return
+            self._early.append(number)
+            if self._preparing is not None:
+                self._preparing.send_signal(number)
 
         before = {number: signal.signal(number, handle) for number in _SIGNALS}
         try:
@@ -241,9 +270,20 @@ class Supervisor:
         if self._stopping is None:
             self._stopping, self._by = self._patience.clock(), number
             group.send(number)
-            self._ended.put(None)  # so that who waits looks at the time
+            self._wake()  # so that who waits looks at the time
         else:
             group.send(signal.SIGKILL)
 
     def _clean(self, line: bytes) -> bytes:
         return redact(line, {KEY: self._key})
+
+
+def _as_shells_do(status: int) -> int:
+    return status if status >= 0 else _BY_SIGNAL - status
+
+
+def _wait_for(news: SimpleQueue[None], seconds: float) -> None:
+    try:
+        news.get(timeout=seconds)
+    except Empty:
+        return

@@ -5,30 +5,35 @@ Nothing in them is trusted: sizes are bounded, names stay inside the folder, num
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
+from typing import Annotated
 
-from pydantic import BaseModel, JsonValue, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 # The format's own limit for a header; an index of 200,000 tensors has a fifth of it.
-LONGEST_JSON = 100_000_000
-_NAMES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+_LONGEST_HEADER = 100_000_000
+# Names and bytes of each number, where a number isn't packed with others.
+_TYPES = {"BF16": ("bf16", 2), "F16": ("fp16", 2), "F32": ("fp32", 4), "F8_E4M3": ("fp8", 1), "F8_E5M2": ("fp8", 1)}
 _PART = re.compile(r"(.+)-\d+-of-(\d+)\.safetensors")
 # vLLM makes fp8 of linear layers; embeddings and the last layer (by Mistral's name, and by HF's) stay as they are.
 _KEPT = ("embed", "output.weight", "lm_head")
+
+
+_Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Tensor(BaseModel):
     """One entry of a file's header."""
 
     dtype: str
-    shape: list[NonNegativeInt]
-    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+    shape: list[_Size]
+    data_offsets: tuple[_Size, _Size]
 
     @property
     def size(self) -> int:
@@ -37,7 +42,7 @@ class Tensor(BaseModel):
 
 
 class _Metadata(BaseModel):
-    total_size: NonNegativeInt | None = None
+    total_size: _Size | None = None
 
 
 class _Index(BaseModel):
@@ -57,7 +62,7 @@ class Weights:
         size: Bytes of all tensors; None where unknown, as files are missing.
         fp8: Bytes of them with the linear layers in fp8; None where unknown.
         parameters: How many numbers; None where unknown, or where several are packed into one.
-        precision: What most of them are in; None where unknown.
+        precision: What most of them are in; None where unknown, or packed.
         problems: What is missing, cut short or can't be read.
     """
 
@@ -76,62 +81,86 @@ def inspect(folder: Path, prefix: str) -> Weights:
         prefix: How their names begin: "consolidated" in Mistral's format, "model" in Hugging Face's.
     """
     problems: list[str] = []
-    total, names = _listed(folder, prefix, problems)
+    index = _index(folder / f"{prefix}.safetensors.index.json", problems)
+    names = sorted(set(index.weight_map.values())) if index else _found(folder, prefix, problems)
     tensors: dict[str, Tensor] = {}
     for name in names:
         try:
             tensors |= _header(folder / name)
         except (OSError, ValueError) as error:
-            problems.append(f"{name}: {_told(error)}")
-    if problems or not names:
-        return Weights(total, None, None, None, tuple(problems) or (f"there is no {prefix}*.safetensors",))
-    sizes = Counter[str]()
-    for tensor in tensors.values():
-        sizes[tensor.dtype] += tensor.size
-    size = sizes.total()
-    usual = max(sizes, key=lambda dtype: sizes[dtype])
-    plain = usual in _NAMES
-    return Weights(
-        size=size,
-        fp8=sum(_in_fp8(name, tensor) for name, tensor in tensors.items()) if plain else size,
-        parameters=sum(math.prod(tensor.shape) for tensor in tensors.values()) if plain else None,
-        precision=_NAMES.get(usual, usual.lower()),
-        problems=(),
-    )
+            problems.append(f"{name}: {told(error)}")
+    if index and not problems:
+        absent = index.weight_map.keys() - tensors.keys()
+        problems += (
+            [f"the index names tensors that no file holds: {min(absent)!r}, {len(absent):,} in all"] if absent else []
+        )
+        problems += ["the index names no files"] if not names else []
+    if problems:
+        return Weights(index.metadata.total_size if index else None, None, None, None, tuple(problems))
+    return _measured(tensors)
 
 
-def read_json(path: Path) -> bytes:
+def read_json(path: Path, longest: int) -> bytes:
     """Read a small file.
+
+    Args:
+        path: Which.
+        longest: How many bytes it may have.
 
     Raises:
         ValueError: It is no plain file, or too large.
         OSError: It can't be read.
     """
-    if not path.is_file():  # a pipe or a device would never end
-        raise ValueError("is no file" if path.exists() else "is not there")
-    if path.stat().st_size > LONGEST_JSON:
-        raise ValueError(f"has more than {LONGEST_JSON:,} bytes")
+    if _size(path) > longest:
+        raise ValueError(f"has more than {longest:,} bytes")
     return path.read_bytes()
 
 
-def _listed(folder: Path, prefix: str, problems: list[str]) -> tuple[int | None, list[str]]:
-    """Return the bytes that the index tells of, if any, and the names of the files."""
-    index = folder / f"{prefix}.safetensors.index.json"
-    if not index.exists():
-        names = sorted(path.name for path in folder.glob(f"{prefix}*.safetensors"))
-        problems += _absent(names)
-        return None, names
+def told(error: Exception) -> str:
+    """Say in a few words why a file can't be used."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        return (
+            f"can't be understood: {where[:100]!r}: {first['msg']}" if where else f"can't be understood: {first['msg']}"
+        )
+    if isinstance(error, FileNotFoundError):  # it was listed, or named by the index
+        return "is not there, or is a link to what is not there"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
+def _measured(tensors: dict[str, Tensor]) -> Weights:
+    sizes = Counter[str]()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.size
+    usual, size = max(sizes, key=lambda dtype: sizes[dtype]), sizes.total()
+    if usual not in _TYPES:
+        return Weights(size, size, None, None, ())
+    parameters = sum(tensor.size // _bytes(tensor) for tensor in tensors.values())
+    return Weights(size, sum(map(_in_fp8, tensors, tensors.values())), parameters, _TYPES[usual][0], ())
+
+
+def _index(path: Path, problems: list[str]) -> _Index | None:
+    if not os.path.lexists(path):
+        return None
     try:
-        read = _Index.model_validate_json(read_json(index))
+        index = _Index.model_validate_json(read_json(path, _LONGEST_HEADER))
     except (OSError, ValueError) as error:
-        problems.append(f"{index.name}: {_told(error)}")
-        return None, []
-    names = sorted(set(read.weight_map.values()))
-    for name in names:
+        problems.append(f"{path.name}: {told(error)}")
+        return _Index(weight_map={})
+    for name in index.weight_map.values():
         if Path(name).name != name or not name.isprintable():
-            problems.append(f"{index.name} names a file {name!r}, which is no plain name")
-            return None, []
-    return read.metadata.total_size, names
+            problems.append(f"{path.name} names a file {name!r}, which is no plain name")
+            return _Index(weight_map={})
+    return index
+
+
+def _found(folder: Path, prefix: str, problems: list[str]) -> list[str]:
+    names = sorted(path.name for path in folder.glob(f"{prefix}*.safetensors"))
+    problems += _absent(names) if names else [f"there is no {prefix}*.safetensors"]
+    return names
 
 
 def _absent(names: list[str]) -> Iterator[str]:
@@ -141,6 +170,14 @@ def _absent(names: list[str]) -> Iterator[str]:
             yield f"{int(of) - count} of the {int(of)} files {stem}-...-of-{of}.safetensors are missing"
 
 
+def _size(path: Path) -> int:
+    """Return the bytes of a plain file; a pipe or a device would never end."""
+    found = path.stat()
+    if not S_ISREG(found.st_mode):
+        raise ValueError("is no file")
+    return found.st_size
+
+
 def _header(path: Path) -> dict[str, Tensor]:
     """Read a safetensors header: its length in 8 bytes, JSON, then the tensors (the format's README).
 
@@ -148,33 +185,32 @@ def _header(path: Path) -> dict[str, Tensor]:
         ValueError: It is damaged, or the file is shorter or longer than it says.
         OSError: It can't be read.
     """
-    if not path.is_file():
-        raise ValueError("is no file" if path.exists() else "is not there")
+    whole = _size(path)
     with path.open("rb") as file:
-        whole = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(LONGEST_JSON, whole - 8):
+        if not 2 <= length <= min(_LONGEST_HEADER, whole - 8):
             raise ValueError(f"is no safetensors file, or cut short: it has {whole:,} bytes")
         text = file.read(length)
     read = _OBJECT.validate_json(text)
     read.pop("__metadata__", None)
     tensors = _HEADER.validate_python(read)
-    expected = 8 + length + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    if whole != expected:
-        raise ValueError(f"has {whole:,} of {expected:,} bytes")
+    end = 0
+    for tensor in sorted(tensors.values(), key=lambda each: each.data_offsets):
+        if tensor.data_offsets[0] != end or tensor.size < 0:
+            raise ValueError("is damaged: its tensors don't follow one another")
+        end = tensor.data_offsets[1]
+    if not end:
+        raise ValueError("holds no weights")
+    if whole != 8 + length + end:
+        raise ValueError(f"has {whole:,} of {8 + length + end:,} bytes")
     return tensors
+
+
+def _bytes(tensor: Tensor) -> int:
+    return _TYPES[tensor.dtype][1] if tensor.dtype in _TYPES else 1
 
 
 def _in_fp8(name: str, tensor: Tensor) -> int:
     if len(tensor.shape) < 2 or any(part in name for part in _KEPT):
         return tensor.size
-    return min(tensor.size, math.prod(tensor.shape))
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"can't be understood: {'.'.join(map(str, first['loc']))} {first['msg']}"
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error)
+    return tensor.size // _bytes(tensor)

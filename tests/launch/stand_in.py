@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from select import select
 from subprocess import Popen
+from threading import Event
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Told:
         exits: Ends with this status in place of serving.
         dumb: Is healthy, but answers each question to the model with this status.
         dies: Ends when it is asked the first question, with this status.
+        hangs: Takes each question to the model and never answers.
         deaf: Ends on no signal but SIGKILL.
         child: Starts a process that stays when it ends, and writes its number to this file.
     """
@@ -34,6 +36,7 @@ class Told:
     exits: int | None = None
     dumb: int = 0
     dies: int | None = None
+    hangs: bool = False
     deaf: bool = False
     child: str | None = None
 
@@ -75,6 +78,8 @@ class Handler(BaseHTTPRequestHandler):
         if TOLD.dies is not None:
             say("torch.OutOfMemoryError: CUDA out of memory.")
             os._exit(TOLD.dies)
+        if TOLD.hangs:
+            Event().wait()
         if TOLD.dumb:
             self.answer(TOLD.dumb, {"error": {"message": "no", "type": "Error", "param": None, "code": TOLD.dumb}})
         elif key and self.headers["authorization"] != f"Bearer {key}":
@@ -92,7 +97,7 @@ def stop(number: int, _: object) -> None:
 
 
 def main(words: list[str]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, stop)
     say(json.dumps(words))
     say(TOLD.says)

@@ -3,20 +3,24 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nemotron_client.errors import ConfigurationError
+from nemotron_client.launch import GPUS, Machines, Wish, plan, show
 from nemotron_client.launch.checkpoint import HF, MISTRAL, Checkpoint, Facts, locate, read
 from nemotron_client.launch.sizes import Model
-from nemotron_client.launch.weights import LONGEST_JSON
 from tests.launch.folders import CONFIG, PARAMS, hugging_face, mistral, safetensors
 
 SHARD = "consolidated.safetensors"
 
 Damage = Callable[[Path], None]
+Tensors = Mapping[str, tuple[str, list[int]]]
 
 
 def problems(folder: Path) -> tuple[str, ...]:
@@ -51,9 +55,14 @@ def test_a_folder_in_hugging_faces_format_does_as_well(tmp_path: Path) -> None:
     assert (found.facts.head_dim, found.facts.window, found.facts.weights) == (32, 4096, 64)
 
 
-def test_where_both_are_there_mistrals_is_taken(tmp_path: Path) -> None:
+def test_where_both_are_there_mistrals_is_taken_unless_its_weights_are_not(tmp_path: Path) -> None:
     hugging_face(tmp_path)
     assert read(mistral(tmp_path)).format is MISTRAL
+    (tmp_path / SHARD).unlink()
+    assert (read(tmp_path).format, problems(tmp_path)) == (HF, ())
+    for part in tmp_path.glob("model*"):
+        part.unlink()
+    assert read(tmp_path).format is MISTRAL
 
 
 def test_a_model_that_sees_describes_its_text_part_apart(tmp_path: Path) -> None:
@@ -61,9 +70,12 @@ def test_a_model_that_sees_describes_its_text_part_apart(tmp_path: Path) -> None
     assert read(tmp_path).facts.layers == 2
 
 
-def test_without_a_window_in_mistrals_format_vllm_takes_128000(tmp_path: Path) -> None:
+def test_without_a_window_in_mistrals_format_vllm_looks_into_config_json_and_then_takes_128000(tmp_path: Path) -> None:
     told = {name: value for name, value in PARAMS.items() if name != "max_position_embeddings"}
     assert read(mistral(tmp_path, told)).facts.window == 128_000
+    for text, window in ((json.dumps(CONFIG), 4096), ("{}", 128_000), ("no JSON", 128_000)):
+        (tmp_path / "config.json").write_text(text)
+        assert read(tmp_path).facts.window == window
     told = {name: value for name, value in CONFIG.items() if name != "max_position_embeddings"}
     assert read(hugging_face(tmp_path / "hf", told)).facts.window is None
 
@@ -72,19 +84,54 @@ def test_a_model_without_kv_heads_of_its_own_has_one_for_each_head(tmp_path: Pat
     assert read(mistral(tmp_path, {"dim": 64, "n_layers": 1, "n_heads": 4})).facts.kv_heads == 4
 
 
-def test_fp8_weights_stay_as_they_are(tmp_path: Path) -> None:
-    mistral(tmp_path)
-    tensors = {"w": ("F8_E4M3", [64, 64]), "tok_embeddings.weight": ("BF16", [8, 4])}
-    (tmp_path / SHARD).write_bytes(safetensors(tensors))
-    facts = read(tmp_path).facts
-    assert (facts.precision, facts.weights, facts.weights_fp8) == ("fp8", 4096 + 64, 4096 + 64)
+FP8 = {"w": ("F8_E4M3", [64, 64]), "tok_embeddings.weight": ("BF16", [8, 4])}
+PACKED = {"w": ("I32", [64, 8]), "norm.weight": ("BF16", [4])}
+
+
+def quantized(folder: Path, told: Mapping[str, object] | None, tensors: Tensors | None) -> Facts:
+    """Read a folder whose description tells this of quantization; the field has its name in either format."""
+    if told and "qformat_weight" in told:
+        mistral(folder, {**PARAMS, "quantization": told})
+        (folder / SHARD).unlink()
+    else:
+        hugging_face(folder, {**CONFIG, "quantization_config": told})
+        for part in folder.glob("model*"):
+            part.unlink()
+        if tensors:
+            (folder / "model.safetensors").write_bytes(safetensors(tensors))
+    return read(folder).facts
+
+
+@pytest.mark.parametrize(
+    ("told", "tensors", "precision"),
+    [
+        ({"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"}, None, "fp8"),  # the files are elsewhere
+        ({"quant_method": "compressed-tensors"}, FP8, "fp8"),
+        ({"quant_method": "fbgemm_fp8"}, FP8, "fp8"),
+        ({}, FP8, "fp8"),
+        ({"quant_method": "compressed-tensors"}, PACKED, "compressed-tensors"),
+        ({"quant_method": "gptq", "bits": 4}, PACKED, "gptq"),
+        ({"bits": 4}, PACKED, "quantized"),
+        ({"quant_method": "a\nb"}, PACKED, "quantized"),
+        (None, PACKED, "packed"),
+        (None, None, None),
+    ],
+)
+def test_how_weights_are_quantized_is_read_off_their_description_and_themselves(
+    tmp_path: Path,
+    told: Mapping[str, object] | None,
+    tensors: Tensors | None,
+    precision: str | None,
+) -> None:
+    facts = quantized(tmp_path, told, tensors)
+    assert (facts.precision, facts.weights_fp8) == (precision, facts.weights)
 
 
 def test_of_packed_weights_only_the_bytes_are_known(tmp_path: Path) -> None:
     mistral(tmp_path)
-    (tmp_path / SHARD).write_bytes(safetensors({"w": ("I32", [64, 8])}))
+    (tmp_path / SHARD).write_bytes(safetensors(PACKED))
     facts = read(tmp_path).facts
-    assert (facts.precision, facts.weights, facts.weights_fp8, facts.parameters) == ("i32", 2048, 2048, None)
+    assert (facts.weights, facts.parameters) == (2048 + 8, None)
 
 
 def break_off(folder: Path) -> None:
@@ -103,10 +150,32 @@ def write(name: str, text: str) -> Damage:
     return do
 
 
+class JsonText(str):
+    """JSON as it stands, for what `json.dumps` could not write."""
+
+    __slots__ = ()
+
+
 def headed(header: object) -> Damage:
     def do(folder: Path) -> None:
-        text = json.dumps(header).encode()
+        text = (header if isinstance(header, JsonText) else json.dumps(header)).encode()
         (folder / SHARD).write_bytes(len(text).to_bytes(8, "little") + text)
+
+    return do
+
+
+def tensor(begin: int, end: int, shape: Sequence[int] = (1,)) -> dict[str, object]:
+    return {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+
+
+def deep(levels: int) -> JsonText:
+    return JsonText("[" * levels + "]" * levels)
+
+
+def replaced(name: str, *, by: str) -> Damage:
+    def do(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(by)
 
     return do
 
@@ -143,18 +212,28 @@ def index(*names: str, **more: object) -> Damage:
         (break_off, r"consolidated.safetensors: has \d+ of \d+ bytes"),
         (lie_about_the_header, "is no safetensors file, or cut short: it has 10 bytes"),
         (write(SHARD, ""), "is no safetensors file, or cut short: it has 0 bytes"),
-        (headed([]), "can't be understood:  Input should be an object"),
+        (headed([]), "can't be understood: Input should be an object"),
+        (headed({}), "consolidated.safetensors: holds no weights"),
+        (headed(deep(100_000)), "can't be understood: Invalid JSON: recursion limit exceeded"),
+        (headed({"w": tensor(0, 2, shape=[-1])}), "can't be understood: 'w.shape.0': Input"),
+        (headed({"w": tensor(0, 10**400)}), "can't be understood: 'w.data_offsets.1': Input should be less than"),
+        (headed({"v": tensor(0, 20), "w": tensor(20, 10)}), "is damaged: its tensors don't follow one another"),
         (
-            headed({"w": {"dtype": "BF16", "shape": [-1], "data_offsets": [0, 2]}}),
-            "can't be understood: w.shape.0 Input",
+            headed({"v": tensor(0, 8), "w": tensor(4, 12)}),
+            "consolidated.safetensors: is damaged: its tensors don't follow one another",
         ),
         (without(SHARD), r"there is no consolidated\*.safetensors"),
+        (replaced(SHARD, by="nowhere"), "consolidated.safetensors: is not there, or is a link to what is not there"),
+        (replaced(SHARD, by=SHARD), "consolidated.safetensors: Too many levels of symbolic links"),
         (without("tekken.json"), "there is no tokenizer"),
         (split(of=3, there=2), "1 of the 3 files consolidated-...-of-00003.safetensors are missing"),
         (index(SHARD, "consolidated-2.safetensors"), "consolidated-2.safetensors: is not there"),
+        (index(SHARD), "the index names tensors that no file holds: 'w0', 1 in all"),
+        (index(), "the index names no files"),
         (index("../../etc/passwd"), r"names a file '../../etc/passwd', which is no plain name"),
         (index("a\nb.safetensors"), r"names a file 'a\\nb.safetensors', which is no plain name"),
-        (index(SHARD, weight_map=[]), "index.json: can't be understood: weight_map Input should be"),
+        (index(SHARD, weight_map=[]), "index.json: can't be understood: 'weight_map': Input should be"),
+        (replaced(f"{SHARD}.index.json", by="nowhere"), "index.json: is not there, or is a link"),
         (make_the_index_a_folder, "index.json: is no file"),
     ],
 )
@@ -181,7 +260,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
     assert problems(tmp_path) == ("consolidated.safetensors: is no file",)
     (tmp_path / "params.json").unlink()
     os.mkfifo(tmp_path / "params.json")
-    with pytest.raises(ConfigurationError, match="is no description of a model: is no file"):
+    with pytest.raises(ConfigurationError, match=r"params.json: is no file. It should describe the model."):
         read(tmp_path)
 
 
@@ -194,25 +273,30 @@ def test_a_file_that_may_not_be_read_is_told_of(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("nemotron_client.launch.weights._header", refuse)
     assert problems(tmp_path) == ("consolidated.safetensors: Permission denied",)
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(ConfigurationError, match=r"params.json: Permission denied\."):
+    with pytest.raises(ConfigurationError, match=r"params.json: Permission denied"):
         read(tmp_path)
 
 
 def test_a_description_of_unlikely_size_is_not_read(tmp_path: Path) -> None:
     with (mistral(tmp_path) / "params.json").open("wb") as file:
-        file.truncate(LONGEST_JSON + 1)
-    with pytest.raises(ConfigurationError, match="has more than 100,000,000 bytes"):
+        file.truncate(10_000_001)
+    with pytest.raises(
+        ConfigurationError, match=r"params.json: has more than 10,000,000 bytes. It should describe the model."
+    ):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({**PARAMS, "n_layers": "many"}, "n_layers is 'many', and must be a number from 1"),
+        ({**PARAMS, "n_layers": "many"}, "n_layers is 'many', and must be a whole number from 1"),
         ({**PARAMS, "n_heads": 0}, "n_heads is 0, and"),
         ({**PARAMS, "n_kv_heads": True}, "n_kv_heads is True, and"),
+        ({**PARAMS, "head_dim": 10**400}, "head_dim is a number too large, and"),
+        ({**PARAMS, "head_dim": 0.5}, "head_dim is 0.5, and"),
+        ({**PARAMS, "head_dim": ["x" * 1000]}, "head_dim is .{100}, and"),
         ({**PARAMS, "kv_lora_rank": 512}, "a model with latent attention"),
-        ([1], "params.json is no description of a model"),
+        ([1], "params.json: can't be understood: Input should be an object"),
     ],
 )
 def test_a_description_that_can_not_be_used_is_refused(tmp_path: Path, params: object, message: str) -> None:
@@ -220,6 +304,34 @@ def test_a_description_that_can_not_be_used_is_refused(tmp_path: Path, params: o
     (tmp_path / "params.json").write_text(json.dumps(params))
     with pytest.raises(ConfigurationError, match=message):
         read(tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+SIZES = st.integers(-1, 200) | st.sampled_from([10**9, 10**13, 10**400])
+
+
+@given(
+    st.fixed_dictionaries({}, optional=dict.fromkeys(PARAMS, SIZES) | {"quantization": JSON}),
+    st.dictionaries(st.sampled_from([*PARAMS, "sliding_window", "moe", "yarn", "text_config"]), JSON, max_size=1),
+    st.fixed_dictionaries(
+        {"dtype": st.text(max_size=5), "shape": JSON, "data_offsets": st.tuples(SIZES, SIZES) | JSON}
+    ),
+)
+def test_whatever_the_files_say_it_ends_in_a_plan_or_in_an_error_that_names_it(
+    params: dict[str, object], other: dict[str, object], header: dict[str, object]
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = mistral(Path(name), {**params, **other})
+        headed({"w": header})(folder)
+        try:
+            text = show.of_plan(plan(read(folder).facts.model(), Machines(GPUS["H100"], 8, 2), Wish(window=1)))
+        except ConfigurationError as error:
+            text = str(error)
+        assert 0 < len(text) < 4000
 
 
 def test_a_folder_that_is_not_there_or_holds_something_else_is_refused(tmp_path: Path) -> None:
@@ -237,6 +349,11 @@ def test_any_name_that_can_be_shown_is_taken_as_it_is(
     mistral(tmp_path / name)
     assert locate(name) == tmp_path / name
     assert problems(locate(name)) == ()
+
+
+def test_an_empty_path_is_not_taken_for_the_current_folder() -> None:
+    with pytest.raises(ConfigurationError, match=r"An empty path .* is a variable of your script not set"):
+        locate("")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "a\0b", "a\udcffb"])

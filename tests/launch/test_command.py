@@ -86,7 +86,7 @@ def test_each_node_has_its_rank_and_only_the_first_serves() -> None:
 
 def test_with_ray_the_first_node_starts_the_cluster_and_vllm_and_the_others_join_it() -> None:
     first, second = COMMANDS["Ray"]
-    assert first.before == (("ray", "start", "--head", "--node-ip-address=10.0.0.1", "--port=6379"),)
+    assert first.before == ("ray", "start", "--head", "--node-ip-address=10.0.0.1", "--port=6379")
     assert first.environment["RAY_ADDRESS"] == "10.0.0.1:6379"
     assert value(first.argv, "--distributed-executor-backend") == "ray"
     assert "--nnodes" not in first.argv
@@ -94,10 +94,17 @@ def test_with_ray_the_first_node_starts_the_cluster_and_vllm_and_the_others_join
     assert value(COMMANDS["copies by Ray"][0].argv, "--data-parallel-backend") == "ray"
 
 
+def test_an_address_of_the_sixth_version_is_put_in_brackets_for_ray() -> None:
+    server = replace(SERVER, head="fd00::1", backend="ray")
+    first, second = command.on_gpus(server, plan(MODEL, replace(H100, nodes=2), Wish()))
+    assert first.environment["RAY_ADDRESS"] == "[fd00::1]:6379"
+    assert "--address=[fd00::1]:6379" in second.argv
+
+
 def test_ray_is_the_one_beside_vllm() -> None:
     server = replace(SERVER, executable="/opt/v/bin/vllm", head="10.0.0.1", backend="ray")
     first, second = command.on_gpus(server, plan(MODEL, replace(H100, nodes=2), Wish()))
-    assert (first.before[0][0], second.argv[0]) == ("/opt/v/bin/ray", "/opt/v/bin/ray")
+    assert (first.before[0], second.argv[0]) == ("/opt/v/bin/ray", "/opt/v/bin/ray")
 
 
 def test_on_the_cpu_the_cache_has_room_for_what_is_wanted() -> None:
@@ -129,6 +136,12 @@ def test_flags_after_the_dashes_are_handed_on_as_they_are() -> None:
         ("--max_model_len", "use --window"),
         ("--max-model-le", "use --window"),
         ("-tp", "use --tensor-parallel"),
+        ("-tp=4", "-tp=4 can't be handed on after --: use --tensor-parallel"),
+        ("-t", "-t can't be handed on after --: use --tensor-parallel"),
+        ("-n2", "use --nodes"),
+        ("-r1", "use --node-rank"),
+        ("-qfp8", "use --precision"),
+        ("--ssl-certfile=x", "it is watched by plain http"),
         ("--config", "they would go past the plan"),
         ("a\nb", r"'a\\nb' after -- holds characters that can't be printed"),
     ],
@@ -145,7 +158,9 @@ def test_a_key_after_the_dashes_is_refused_and_not_shown(extra: str) -> None:
     assert "made-up" not in str(refused.value)
 
 
-@pytest.mark.parametrize("extra", ["--config-format", "--max-num-seqs", "-", "--no-enable-prefix-caching", "64"])
+@pytest.mark.parametrize(
+    "extra", ["--config-format", "--max-num-seqs", "-", "-1", "-O3", "--no-enable-prefix-caching", "64", ""]
+)
 def test_other_flags_and_values_are(extra: str) -> None:
     assert replace(SERVER, extra=(extra,)).extra == (extra,)
 
@@ -161,10 +176,15 @@ def test_every_flag_that_is_kept_back_is_one_of_vllms() -> None:
         ({"port": 70_000}, "--port 70000"),
         ({"host": "-x"}, "--host '-x' is no address"),
         ({"host": "a b"}, "--host 'a b' is no address"),
+        ({"host": ""}, "--host '' is no address"),
+        ({"host": "a..b"}, "--host 'a..b' is no address"),
+        ({"host": "a" * 64}, "--host 'a{64}' is no address"),
+        ({"host": '::1%";x'}, "--host '::1%\";x' is no address"),
+        ({"executable": "a\udcffb"}, r"--vllm 'a\\udcffb': the path holds characters that can't be printed"),
         ({"head": "$(id)"}, r"--head '\$\(id\)' is no address"),
     ],
 )
-def test_an_address_that_can_not_be_one_is_refused(settings: dict[str, int], message: str) -> None:
+def test_what_can_not_be_an_address_or_a_program_is_refused(settings: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Server(folder=FOLDER, **settings)  # type: ignore[arg-type] # on purpose
 

@@ -10,9 +10,19 @@ LOGS = Path(__file__).parents[1] / "fixtures/vllm-logs"
 REAL = {
     "unknown-flag": ("a flag that this vLLM does not know", "unrecognized arguments: --swap-space 4"),
     "refused-value": ("a flag that this vLLM does not know", "argument --kv-cache-dtype: invalid choice: 'fp9'"),
-    "weights-cut-short": ("the weight files are damaged or not whole", "incomplete metadata, file not fully covered"),
-    "no-weights": ("the weight files are damaged or not whole", "Cannot find any model weights"),
-    "other-weights": ("the weight files are damaged or not whole", "Following weights were not initialized"),
+    "weights-cut-short": (
+        "the weight files are damaged, not whole, or of another model",
+        "incomplete metadata, file not fully covered",
+    ),
+    "no-weights": ("the weight files are damaged, not whole, or of another model", "Cannot find any model weights"),
+    "other-weights": (
+        "the weight files are damaged, not whole, or of another model",
+        "Following weights were not initialized",
+    ),
+    "other-shape": (
+        "the weight files are damaged, not whole, or of another model",
+        "start (0) + length (512) exceeds dimension size (384)",
+    ),
     "no-tokenizer": ("the tokenizer or the model's description is missing", "ValueError: No tokenizer file found."),
     "no-params": ("the tokenizer or the model's description is missing", "Failed to load mistral 'params.json'"),
     "no-folder": ("the tokenizer or the model's description is missing", "Repo id must be in the form"),
@@ -66,6 +76,18 @@ def test_in_the_log_of_a_good_start_nothing_is_recognised() -> None:
             "vLLM and mistral_common don't go together",
         ),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "out of main memory"),
+        (
+            "ValueError: Available memory on node 0 (3.1/23.4 GiB) on startup is less than desired CPU memory",
+            "out of main memory",
+        ),
+        (
+            "ValueError: VLLM_PORT 'tcp://10.0.0.1:8000' appears to be a URI. This may be caused by a Kubernetes",
+            "VLLM_PORT is set to what is no port, as Kubernetes does where a service is called vllm",
+        ),
+        (
+            "ValueError: Quantization method specified in the model config (gptq) does not match the",
+            "the weights are quantized in another way than was asked for",
+        ),
     ],
 )
 def test_known_words_of_other_failures_are_recognised(line: str, what: str) -> None:

@@ -28,7 +28,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def install(folder: Path, name: str, printed: str, status: int = 0) -> Path:
     made = folder / name
-    made.write_text(f"#!{sys.executable}\nimport sys\nsys.stdout.write({printed!r})\nsys.exit({status})\n")
+    data = printed.encode(errors="surrogateescape")
+    made.write_text(f"#!{sys.executable} -IS\nimport sys\nsys.stdout.buffer.write({data!r})\nsys.exit({status})\n")
     made.chmod(0o755)
     return made
 
@@ -40,10 +41,17 @@ def test_the_gpus_are_those_that_nvidia_smi_lists(programs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("visible", "expected"), [("1", (SECOND,)), ("GPU-a", (FIRST,)), ("1,0", (FIRST, SECOND)), ("", ()), ("7", ())]
+    ("visible", "expected"),
+    [
+        ("1", (SECOND,)),
+        ("GPU-a", (FIRST,)),
+        ("1,0", (FIRST, SECOND)),
+        ("", "CUDA_VISIBLE_DEVICES= hides all of them"),
+        ("-1", "CUDA_VISIBLE_DEVICES=-1 hides all of them"),
+    ],
 )
 def test_of_these_those_that_cuda_may_see(
-    programs: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: tuple[Card, ...]
+    programs: Path, monkeypatch: pytest.MonkeyPatch, visible: str, expected: tuple[Card, ...] | str
 ) -> None:
     install(programs, "nvidia-smi", TWO)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -53,15 +61,17 @@ def test_of_these_those_that_cuda_may_see(
 def test_without_nvidia_smi_it_is_said_what_is_missing(programs: Path) -> None:
     assert not list(programs.iterdir())
     found = look("vllm", "127.0.0.1", 0)
-    assert (found.cards, found.vllm, found.versions) == ((), None, {})
-    assert found.no_cards == "nvidia-smi, which comes with NVIDIA's driver, is not installed"
+    assert (found.vllm, found.versions) == (None, {})
+    assert found.cards == "nvidia-smi, which comes with NVIDIA's driver, is not installed"
 
 
 @pytest.mark.parametrize(
     ("printed", "status", "why"),
     [
+        ("", 0, "nvidia-smi lists none"),
         ("No devices were found\n", 6, "nvidia-smi says: No devices were found"),
         ("0, GPU-a, H100, [N/A], 1, 9.0", 0, "nvidia-smi says what can't be understood: 0, GPU-a"),
+        ("\udcff?", 0, "nvidia-smi says what can't be understood: \ufffd?"),
         ("what?", 0, "nvidia-smi says what can't be understood: what?"),
     ],
 )

@@ -1,5 +1,6 @@
 """The planner, against the table of docs/explanation/protocol.md ("Sizing") and its own rules."""
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,23 @@ def test_where_the_nodes_do_not_make_whole_copies_a_layout_is_left_out() -> None
     assert {each.pipeline for each in layouts if each.tensor == 8} == {1, 3}
 
 
+def test_where_the_layers_do_not_divide_the_largest_stage_counts() -> None:
+    whole, uneven = (spread(LARGE, Machines(H100, 8, 3), Wish(), 8, pipeline) for pipeline in (1, 3))
+    assert uneven.weights == -(-whole.weights * 30 // 88)  # stages of 30, 29 and 29 layers
+    assert uneven.kv_bytes * 88 == whole.kv_bytes * 30
+
+
+def test_sizes_that_were_asked_for_and_are_too_small_are_offered_to_be_left_away() -> None:
+    made = plan(LARGE, Machines(H100, 8), Wish(tensor=2, pipeline=1))
+    assert made.chosen is None
+    assert str(dict(made.nearest)["no parallel sizes given"]) == "TP 8 x PP 1 x DP 1"
+
+
+def test_many_nodes_are_offered_where_few_do_not_do() -> None:
+    made = plan(Model.of(2e12, layers=88, kv_heads=8, head_dim=128), Machines(H100, 1), Wish())
+    assert [text for text, _ in made.nearest] == ["--gpus 8xH100 --nodes 8"]
+
+
 def test_kv_heads_are_repeated_where_there_are_fewer_than_gpus() -> None:
     model = replace(LARGE, kv_heads=2, heads=96)
     one, eight = (spread(model, Machines(H100, 8), Wish(), tensor, 1) for tensor in (2, 8))
@@ -144,9 +162,19 @@ def test_sizes_that_are_asked_for_are_kept_to() -> None:
             lambda: plan(replace(SMALL, window=32_768), Machines(H100, 8), Wish()),
             "131,072 tokens: the model was made for",
         ),
-        (lambda: Machines(H100, 0), "1 nodes with 0 GPUs each: both must be at least 1"),
+        (lambda: Machines(H100, 0), r"gpus \(0\): give a number from 1 to 128\."),
+        (lambda: Machines(H100, 10**9), r"gpus \(too many\): give a number from 1 to 128\."),
+        (lambda: Machines(H100, 8, 10**5000), r"nodes \(too many\): give a number from 1 to 1,000\."),
+        (lambda: Model.of(math.inf, layers=88, kv_heads=8, head_dim=128), r"weights \(too many\)"),
+        (lambda: Model.of(0, layers=88, kv_heads=8, head_dim=128), r"weights \(0\)"),
+        (lambda: replace(SMALL, layers=10**6), r"layers \(too many\): give a number from 1 to 10,000"),
+        (
+            lambda: plan(replace(SMALL, precision="gptq"), Machines(H100, 8), Wish(fp8=True)),
+            r"--precision fp8: the weights are quantized already \(gptq\)",
+        ),
+        (lambda: Machines(H100, 8, share=math.nan), "A share of nan of a GPU's memory"),
         (lambda: Machines(H100, 8, share=1.5), "A share of 1.5 of a GPU's memory"),
-        (lambda: Wish(concurrency=0), "concurrency 0: give a number from 1"),
+        (lambda: Wish(concurrency=0), r"concurrency \(0\): give a number from 1"),
     ],
 )
 def test_what_can_not_be_is_refused_by_name(make: object, message: str) -> None:

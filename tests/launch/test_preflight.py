@@ -14,7 +14,6 @@ from tests.launch.commands import MODEL, TINY
 CARD = Card("NVIDIA H100 80GB HBM3", 81_559, 81_000, (9, 0))
 GOOD = Machine(
     cards=(CARD,) * 8,
-    no_cards="",
     vllm="/opt/v/bin/vllm",
     versions={"vllm": "0.32.0", "mistral_common": "1.12.0"},
     port=None,
@@ -46,7 +45,7 @@ def test_a_good_machine_has_no_problem() -> None:
 
 
 def test_a_machine_without_gpus_is_told_where_to_run_it() -> None:
-    machine = replace(GOOD, cards=(), no_cards="nvidia-smi is not installed")
+    machine = replace(GOOD, cards="nvidia-smi is not installed")
     (finding,) = preflight.on_gpus(PLAN, machine)
     assert (finding.level, finding.what) == ("problem", "no GPU: nvidia-smi is not installed")
     assert finding.remedy == "run this where 8x H100 80 GB are, or try vLLM on the CPU with --cpu"

@@ -68,15 +68,15 @@ def port() -> str:
 
 def test_a_plan_is_printed_and_says_by_its_status_whether_it_fits(program: Program) -> None:
     assert program("plan", *FIGURES, "--gpus", "8xH100") == 0
-    assert "8 x 1 x 1     28.6 GiB" in program.out
+    assert "->  8 x 1 x 1     28.6 GiB" in program.out
     assert program("plan", *FIGURES, "--gpus", "4xh100") == 1
-    assert "The nearest that would:" in program.out
+    assert "The nearest that would do:" in program.out
 
 
 def test_a_plan_is_read_off_the_weights(program: Program) -> None:
     mistral(program.home / "my weights")
     assert program("plan", "--weights", "my weights", "--gpus", "1xH200") == 0
-    assert "2 layers, 4 heads, 2 KV heads of 32" in program.out
+    assert "  model      52 parameters, 2 layers, 4 heads, 2 KV heads of 32\n" in program.out
 
 
 def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
@@ -86,17 +86,17 @@ def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: 
 
 
 @pytest.mark.parametrize(
-    ("smi", "why"), [(None, "nvidia-smi, which comes with NVIDIA's driver"), ("", "none is visible")]
+    ("smi", "why"), [(None, "nvidia-smi, which comes with NVIDIA's driver"), ("", "nvidia-smi lists none")]
 )
 def test_without_gpus_it_says_so_and_what_to_say(program: Program, smi: str | None, why: str) -> None:
     if smi is not None:
         program.install("nvidia-smi", smi)
     assert program("plan", *FIGURES) == 1
-    assert f"This machine has no GPU that can be seen ({why}" in program.err
+    assert f"This machine has no GPU that can be used ({why}" in program.err
     assert "e.g. --gpus 8xH100" in program.err
 
 
-@pytest.mark.parametrize("gpus", ["8", "8xA100", "xH100", "H100"])
+@pytest.mark.parametrize("gpus", ["8", "8xA100", "xH100", "H100", "٨xH100", "9999999xH100"])
 def test_gpus_that_are_not_known_are_refused_with_those_that_are(program: Program, gpus: str) -> None:
     assert program("plan", *FIGURES, "--gpus", gpus) == 1
     assert program.err == f"--gpus {gpus!r}: give a number and a kind: 8xH100, 8xH100-NVL, 8xH200, 8xB200.\n"
@@ -109,33 +109,64 @@ def test_a_model_that_is_not_described_is_asked_for(program: Program) -> None:
 
 def test_a_dry_run_without_gpus_explains_everything_and_starts_nothing(program: Program) -> None:
     weights = mistral(program.home / "weights")
-    assert program("vllm", "--weights", "weights", "--gpus", "8xH100", "--window", "65536", "--dry-run") == 0
+    assert program("vllm", "--weights", "weights", "--gpus", "8xH100", "--window", "65536", "--dry-run") == 1
     for words in (
         "No weights of mistral-nemotron are published.",
-        "The plan\n",
-        "This is arithmetic",
-        f"vllm serve {weights} \\\n",
+        "The plan ",
+        "All of this is arithmetic",
+        f"vllm serve {weights} \\ ",
         "What each part is for",
-        "problem  no GPU: nvidia-smi, which comes with NVIDIA's driver, is not installed: run this where 8x H100",
-        "problem  'vllm' is not a program here: pip install vllm==0.32.0",
-        "ok       weights: all files are there",
-        "Nothing was started.",
-        'print(Nemotron(base_url="http://127.0.0.1:8000/v1")',
+        "problem no GPU: nvidia-smi, which comes with NVIDIA's driver, is not installed: run this where 8x H100",
+        "problem 'vllm' is not a program here: pip install vllm==0.32.0",
+        "ok weights: all files are there",
+        "Nothing was started, and without --dry-run nothing would be here",
+        'client = Nemotron(base_url="http://127.0.0.1:8000/v1")',
     ):
-        assert words in program.out
+        assert words in " ".join(program.out.split())
     assert program.err == ""
 
 
+def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: Program) -> None:
+    program.install_vllm()
+    program.install_gpus(1)
+    mistral(program.home / "w")
+    words = ("vllm", "--weights", "w", "--gpus", "1xH100", "--dry-run")
+    assert program(*words) == 0
+    assert "Nothing was started. Without --dry-run, the command above would be." in program.out
+    (program.home / "w/tekken.json").unlink()
+    assert program(*words) == 1
+    assert program(*words, "--force") == 0
+
+
 def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
-    assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 0
+    assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
     assert "problem  weights: /data/w can't be read here: run this where they are" in program.out
     assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 1
     assert program.err == "--weights /data/w: No such file or directory.\n"
 
 
+def test_weights_that_are_not_whole_are_named_where_their_size_is_needed(program: Program) -> None:
+    (mistral(program.home / "w") / "consolidated.safetensors").write_bytes(safetensors()[:-1])
+    assert program("plan", "--weights", "w", "--gpus", "8xH100") == 1
+    known, problem, remedy = program.err.splitlines()
+    assert known == "Not known of the model: --params. The weights could not be measured:"
+    assert problem.startswith("  consolidated.safetensors: has")
+    assert remedy.startswith("Give --weights DIR")
+
+
 def test_a_dry_run_of_what_does_not_fit_has_no_command(program: Program) -> None:
     assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "2xH100", "--dry-run") == 1
     assert program.out.endswith("So there is no command to show.\n")
+
+
+def test_what_is_interrupted_before_anything_runs_ends_as_shells_expect(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nemotron_client.launch.__main__.find_cards", interrupt)
+    assert program("plan", *FIGURES) == 128 + 2
 
 
 def test_weights_are_needed_to_serve(program: Program) -> None:
@@ -147,10 +178,10 @@ def test_a_server_for_everyone_asks_for_a_key_and_no_key_is_shown(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--host", "0.0.0.0", "--dry-run")  # noqa: S104
-    assert program(*words) == 0
-    assert "warning  everyone who reaches this machine can use the server: set VLLM_API_KEY" in program.out
+    assert program(*words) == 1
+    assert "warning  everyone who reaches this machine can use the server: set" in program.out
     monkeypatch.setenv("VLLM_API_KEY", "sk-made-up")
-    assert program(*words) == 0
+    assert program(*words) == 1
     assert "everyone who reaches" not in program.out
     assert "sk-made-up" not in program.out
 
@@ -159,28 +190,23 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
     words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
     (program.home / "scripts").mkdir()
     assert program(*words, "--emit", "script", "--output", "scripts") == 0
-    assert program.out == "scripts/serve-node0.sh\nscripts/serve-node1.sh\n"
+    folder = program.home / "scripts"
+    assert program.out == f"{folder}/serve-node0.sh\n{folder}/serve-node1.sh\n"
     for rank in (0, 1):
         file = program.home / f"scripts/serve-node{rank}.sh"
         assert f"--node-rank {rank} " in file.read_text()
         assert file.stat().st_mode & 0o777 == 0o755
     assert program(*words, "--emit", "script", "--output", "scripts") == 1
-    assert program.err == "scripts/serve-node0.sh can't be written: File exists. See --output.\n"
-
-
-def test_a_rank_that_no_node_has_is_refused(program: Program) -> None:
-    program.install_vllm()
-    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100")
-    for rank in ("1", "-1"):
-        assert program(*words, "--node-rank", rank) == 1
-        assert program.err == f"--node-rank {rank}: with --nodes 1 give 0 to 0.\n"
+    assert program.err == f"{folder}/serve-node0.sh can't be written: File exists. See --output.\n"
+    assert program(*words, "--emit", "script", "--output", "a\udcffb") == 1
+    assert program.err.startswith("'a\\udcffb': the path holds characters that can't be printed")
 
 
 def test_nothing_starts_where_a_check_finds_a_problem(program: Program) -> None:
     program.install_vllm()
     program.install_gpus(1)
     (mistral(program.home / "w") / "consolidated.safetensors").write_bytes(safetensors()[:-1])
-    words = ("vllm", "--weights", "w", "--params", "52", "--gpus", "1xH100")
+    words = ("vllm", "--weights", "w", "--params", "1M", "--gpus", "1xH100")
     assert program(*words) == 1
     assert "[launch]   problem  weights: consolidated.safetensors: has" in program.err
     assert program.err.endswith("[launch] Not started, as there is a problem. --force starts it nevertheless.\n")
@@ -196,7 +222,7 @@ class Terminal(io.TextIOWrapper):
     def write(self, text: str) -> int:
         self.shown += text
         if text.startswith("[launch] Ctrl-C ends it."):
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
         return super().write(text)
 
 
@@ -236,9 +262,9 @@ def test_a_worker_of_several_nodes_needs_no_port(program: Program, port: str) ->
     program.install_vllm()
     words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
     with socket.create_server(("127.0.0.1", int(port))):
-        assert program(*words, "--port", port, "--dry-run") == 0
+        assert program(*words, "--port", port, "--dry-run") == 1
         assert f"problem  port {port} of 127.0.0.1 can't be used: it is in use" in program.out
-        assert program(*words, "--port", port, "--node-rank", "1", "--dry-run") == 0
+        assert program(*words, "--port", port, "--node-rank", "1", "--dry-run") == 1
         assert f"port {port} of" not in program.out
 
 
@@ -250,7 +276,7 @@ def test_a_window_that_the_model_does_not_have_is_refused_on_the_cpu_too(program
 
 def test_starting_is_for_linux_while_planning_is_for_all(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
-    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 0
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run", "--force") == 0
     assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--force") == 1
     assert program.err.startswith("vLLM is started on Linux only")
 
@@ -317,7 +343,14 @@ def test_python_m_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("123B", 123 * 10**9), ("23.57b", 23_570_000_000), ("800M", 800_000_000), ("52", 52)]
+    ("text", "count"),
+    [
+        ("123B", 123 * 10**9),
+        ("23.57b", 23_570_000_000),
+        ("800M", 800_000_000),
+        ("1t", 10**12),
+        ("7000000000", 7 * 10**9),
+    ],
 )
 def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -> None:
     assert parse(["plan", "--params", text]).params == count
@@ -327,15 +360,27 @@ def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -
     ("words", "message"),
     [
         (["plan", "--params", "many"], "'many' is no number of parameters: give e.g. 123B"),
-        (["plan", "--params", "0.1"], "'0.1' is no number of parameters"),
+        (["plan", "--params", "123"], "'123' is too few for a model: write 123B for billions"),
+        (["plan", "--params", "9" * 400 + "B"], f"'{'9' * 40}' is no number of parameters"),
+        (["plan", "--params", "٣B"], "is no number of parameters"),
         (["plan", "--layers", "-3"], "'-3' is no number from 1"),
         (["plan", "--layers", "٣"], "is no number from 1"),
+        (["plan", "--window", "128k"], "'128k' is no number from 1, written out in digits"),
+        (["plan", "--head-dim", "9" * 5000], f"'{'9' * 40}' is no number from 1"),
+        (["vllm", "--cpu", "--gpus", "8xH100"], "--gpus is for GPUs: leave it or --cpu away"),
+        (["vllm", "--cpu", "--kv-cache", "fp8"], "--kv-cache is for GPUs"),
+        (["vllm", "--head", "10.0.0.1"], "--head and --backend are for several machines: give --nodes too"),
+        (["vllm", "--backend", "ray"], "give --nodes too"),
+        (["vllm", "--node-rank", "1"], "--node-rank 1: with --nodes 1 give 0 to 0"),
+        (["vllm", "--node-rank", "-1"], "--node-rank -1: with --nodes 1 give 0 to 0"),
+        (["vllm", "--dry-run", "--output", "x"], "--output is where --emit script writes: give that too"),
         (["plan", "--", "--max-num-seqs", "8"], "flags after -- are for vLLM"),
         (["vllm", "--dry-run", "--emit", "script"], "not allowed with argument"),
         (["vllm", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
         (["vllm", "--api-key=sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
         (["vllm", "--max-num-seqs", "8"], "unrecognized arguments: --max-num-seqs 8"),
-        ([], "the following arguments are required: plan | vllm"),
+        (["serve"], "argument plan | vllm: invalid choice: 'serve'"),
+        ([], "first steps:"),
     ],
 )
 def test_a_wrong_command_line_is_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,16 +1,16 @@
 """What people read: plans, commands, and scripts that bash and shellcheck take."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
-from nemotron_client.launch import GPUS, Machines, Wish, command, plan, show
+from nemotron_client.launch import GPUS, Machines, Model, Wish, command, plan, show
 from nemotron_client.launch.command import Command, Server
 from nemotron_client.launch.preflight import Finding
 from tests.launch.commands import MODEL, TINY, commands
@@ -29,21 +29,46 @@ def test_columns_are_aligned_and_lines_do_not_end_in_spaces() -> None:
     assert show.table([("a", "bb", ""), ("ccc", "d", "")], "  ") == "  a    bb\n  ccc  d"
 
 
+def test_the_last_column_is_wrapped_for_a_terminal_of_80_columns_and_its_words_are_not_broken() -> None:
+    path = "/" + "x" * 80
+    text = show.table([("ok", f"{'many words ' * 7}{path}")], "  ")
+    assert text.splitlines() == [
+        "  ok  many words many words many words many words many words many words",
+        "      many words",
+        f"      {path}",
+    ]
+
+
+@pytest.mark.parametrize("kind", GPUS)
+@pytest.mark.parametrize("model", [MODEL, TINY, Model.of(9e12, layers=10_000, kv_heads=8, head_dim=128, heads=96)])
+@pytest.mark.parametrize("nodes", [1, 16])
+def test_no_line_of_a_plan_is_longer_than_a_terminal_behind_the_launchers_name(
+    kind: str, model: Model, nodes: int
+) -> None:
+    text = show.of_plan(plan(model, Machines(GPUS[kind], 8, nodes), Wish(concurrency=1_000)))
+    assert max(map(len, text.splitlines())) <= 80 - len("[launch] ")
+
+
+def test_a_command_of_several_lines_fits_as_well() -> None:
+    for made in commands(Path("/w")).values():
+        assert max(map(len, show.of_commands(made).splitlines())) <= 80
+
+
 def test_a_plan_names_every_figure_that_went_into_it() -> None:
     text = show.of_plan(plan(MODEL, H100, Wish()))
+    text = " ".join(text.split())
     for words in (
         "123 billion parameters, 88 layers, 96 heads, 8 KV heads of 128",
         "229.1 GiB (bf16)",
         "8x H100 80 GB: 78.0 GiB each, of which vLLM gets 90%",
-        "5.0 GiB on each GPU for activations and CUDA graphs",
+        "5.0 GiB of that on each GPU, for activations and CUDA graphs",
         "352 KiB a token (bf16), 44.0 GiB a full window",
         "1 at once of 131,072 tokens",
-        "This is arithmetic from sizes, not a measurement",
+        "-> 8 x 1 x 1 28.6 GiB 36.6 GiB 871,314 6 ",
+        "It fits. Chosen is TP 8 x PP 1 x DP 1, which holds 6 full windows at once; 1 wanted.",
+        "All of this is arithmetic from sizes, not a measurement",
     ):
         assert words in text
-    (chosen,) = [line.split() for line in text.splitlines() if "<- chosen" in line]
-    assert chosen == ["8", "x", "1", "x", "1", "28.6", "GiB", "36.6", "GiB", "871,314", "6", "<-", "chosen"]
-    assert "the weights don't fit" in text
 
 
 def test_weights_made_fp8_and_unknown_heads_are_said() -> None:
@@ -54,15 +79,33 @@ def test_weights_made_fp8_and_unknown_heads_are_said() -> None:
 
 def test_of_many_ways_the_best_are_shown() -> None:
     text = show.of_plan(plan(MODEL, replace(H100, nodes=2), Wish()))
-    assert "  and 6 more" in text
+    assert "    and 6 more" in text
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wish", "why"),
+    [
+        (1, Wish(), "the weights: at best there are 229.1 GiB of them for each GPU, which has 65.2 GiB for them."),
+        (4, Wish(), "the window: beside the weights there is room for 94,208 tokens at most."),
+        (8, Wish(concurrency=10), "the number: at most 6 full windows at once, not 10."),
+    ],
+)
+def test_what_does_not_fit_is_named(gpus: int, wish: Wish, why: str) -> None:
+    text = show.of_plan(plan(MODEL, Machines(GPUS["H100"], gpus), wish))
+    assert f"It does not fit. What doesn't is {why}" in " ".join(text.split())
 
 
 def test_what_does_not_fit_is_followed_by_what_would() -> None:
     text = show.of_plan(plan(MODEL, Machines(GPUS["H100"], 4), Wish()))
-    assert "Nothing here does what was asked." in text
-    assert "  --kv-cache fp8     TP 4 x PP 1 x DP 1: 1 at once of 131,072 tokens\n" in text
+    assert "The nearest that would do:\n" in text
+    assert "  --kv-cache fp8     TP 4 x PP 1 x DP 1: 1 of 131,072 tokens\n" in text
     nothing = replace(plan(MODEL, Machines(GPUS["H100"], 4), Wish()), nearest=())
-    assert "No single change of the ones this knows would help" in show.of_plan(nothing)
+    assert "No single change that this knows would help" in " ".join(show.of_plan(nothing).split())
+
+
+def test_one_full_window_is_one() -> None:
+    text = show.of_plan(plan(MODEL, Machines(GPUS["H100"], 4), Wish(kv="fp8")))
+    assert "which holds one full window at once" in " ".join(text.split())
 
 
 def test_a_command_is_shown_as_one_types_it_and_every_part_explained_once() -> None:
@@ -72,32 +115,41 @@ def test_a_command_is_shown_as_one_types_it_and_every_part_explained_once() -> N
         "  HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 RAY_ADDRESS=10.0.0.1:6379 \\\n  vllm serve '/my weights' \\\n" in text
     )
     assert "The command on node 1\n\n  ray start --address=10.0.0.1:6379 --block\n" in text
-    assert text.count("the longest prompt and answer together") == 1
+    assert text.count("join the Ray cluster") == text.count("the name that clients ask for") == 1
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> str:
+    """Put in place of the program one that tells its arguments and its environment."""
+    made = tmp_path / "tell"
+    made.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\nprintf '\\0'\nenv -0\n")
+    made.chmod(0o755)
+    return str(made)
+
+
+def told(*words: str, **environment: str) -> tuple[list[str], set[str]]:
+    settings = {"PATH": os.environ["PATH"], **environment}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=settings)  # noqa: S603
+    arguments, _, seen = done.stdout.partition("\0\0")
+    return arguments.split("\0"), set(seen.split("\0"))
 
 
 @pytest.mark.parametrize("made", COMMANDS)
-def test_what_is_shown_is_what_a_shell_would_run(made: Command, tmp_path: Path) -> None:
-    """Put in place of the program one that tells its arguments."""
-    tell = tmp_path / "tell"
-    tell.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    tell.chmod(0o755)
-    typed = show.of_command(replace(made, executable=str(tell), before=()))
-    done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, check=True)  # noqa: S603, S607
-    assert json.loads(done.stdout) == list(made.argv[1:])
-
-
-@pytest.mark.parametrize("made", COMMANDS)
-def test_a_script_runs_the_same_words(made: Command, tmp_path: Path) -> None:
-    tell, file = tmp_path / "tell", tmp_path / "serve.sh"
-    tell.write_text(f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ)]))\n")
-    tell.chmod(0o755)
-    file.write_text(script(replace(made, executable=str(tell), before=())))
-    environment = {"VLLM_API_KEY": "made-up", "VLLM_NO_USAGE_STATS": "0", "PATH": os.environ["PATH"]}
-    command = ["bash", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
-    words, seen = json.loads(done.stdout)
+def test_what_is_shown_is_what_a_shell_would_run(made: Command, tell: str) -> None:
+    typed = show.of_command(replace(made, executable=tell, before=()))
+    words, seen = told("bash", "-c", typed)
     assert words == list(made.argv[1:])
-    assert seen.items() >= ({**made.environment, **environment}).items()
+    assert seen >= {f"{name}={value}" for name, value in made.environment.items()}
+
+
+@pytest.mark.parametrize("made", COMMANDS)
+def test_a_script_runs_the_same_words_and_what_is_set_already_stays(made: Command, tell: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.sh"
+    file.write_text(script(replace(made, executable=tell, before=())))
+    own = {"VLLM_API_KEY": "made-up", "VLLM_NO_USAGE_STATS": "0"}
+    words, seen = told("bash", str(file), **own)
+    assert words == list(made.argv[1:])
+    assert seen >= {f"{name}={value}" for name, value in {**made.environment, **own}.items()}
 
 
 def test_scripts_are_clean_to_bash_and_to_shellcheck(tmp_path: Path) -> None:
@@ -136,12 +188,17 @@ def test_findings_say_what_to_do() -> None:
     assert text == "  ok       vLLM 0.32.0\n  problem  no GPU: use --cpu"
 
 
-def test_the_two_lines_of_python_compile_and_show_no_key() -> None:
-    for with_key in (True, False):
-        lines = show.usage("http://127.0.0.1:8000/v1", with_key=with_key).splitlines()
-        assert len(lines) == 2
-        compile("\n".join(line.strip() for line in lines), "usage", "exec")
-    assert 'api_key=os.environ["VLLM_API_KEY"]' in show.usage("http://127.0.0.1:8000/v1", with_key=True)
+@pytest.mark.parametrize("with_key", [True, False])
+def test_the_lines_of_python_compile_and_show_no_key(with_key: bool) -> None:  # noqa: FBT001
+    text = show.usage("http://127.0.0.1:8000/v1", with_key=with_key)
+    compile(dedent(text), "usage", "exec")
+    assert ('api_key=os.environ["VLLM_API_KEY"]' in text) == with_key
+    assert max(map(len, text.splitlines())) <= show.WIDTH
+
+
+def test_a_dry_run_says_what_would_happen_without() -> None:
+    assert "the command above would be." in show.of_dry_run(starts=True)
+    assert "the exit status is 1" in " ".join(show.of_dry_run(starts=False).split())
 
 
 def test_the_command_of_a_server_on_the_cpu_tells_its_memory() -> None:

@@ -33,6 +33,7 @@ class Manner(TypedDict, total=False):
     exits: int
     dumb: int
     dies: int
+    hangs: bool
     deaf: bool
     child: str
 
@@ -78,7 +79,7 @@ class Run:
         return "\n".join(self.said)
 
     def sending(self, number: int, when: str = "Ready") -> "Run":
-        self.on[when] = lambda: signal.raise_signal(number)
+        self.on[when] = lambda: os.kill(os.getpid(), number)
         return self
 
     def skipping(self, seconds: float, when: str) -> "Run":
@@ -100,7 +101,7 @@ def program(tmp_path: Path) -> Path:
     """Put a program called vllm into a folder with a space in its name."""
     made = tmp_path / "my programs" / "vllm"
     made.parent.mkdir()
-    made.write_text(f"#!{sys.executable}\n" + (Path(__file__).parent / "stand_in.py").read_text())
+    made.write_text(f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "stand_in.py").read_text())
     made.chmod(0o755)
     return made
 
@@ -117,7 +118,7 @@ def test_a_slow_start_is_waited_for_and_ends_with_two_lines_to_use_it(run: Run) 
         said.startswith(f"Ready: http://127.0.0.1:{run.port}/v1 answered 'Hello' 0 s after the start")
         for said in run.said
     )
-    assert f'  print(Nemotron(base_url="http://127.0.0.1:{run.port}/v1").chat.' in run.told
+    assert f'  client = Nemotron(base_url="http://127.0.0.1:{run.port}/v1")\n  print(client.chat.' in run.told
     assert "SIGINT was passed on to vLLM" in run.told
     assert run.said[-1] == "vLLM has ended with status 0 after 0 s; none of its processes is left."
 
@@ -131,7 +132,7 @@ def test_its_log_is_forwarded_as_it_is(run: Run) -> None:
     assert rest == [b"50%\r100%\rdone, gr\xc3\xb6\xc3\x9fe", b"got SIGTERM", b""]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_each_signal_is_passed_on_and_the_old_handlers_come_back(run: Run, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     run.sending(number)
@@ -220,30 +221,63 @@ def test_a_second_signal_kills_at_once(run: Run) -> None:
     assert "has not ended within" not in run.told
 
 
-def test_a_signal_while_it_starts_is_enough(run: Run) -> None:
-    run.sending(signal.SIGTERM, "First: ")
-    run.command = replace(run.command, before=(("true",),))
-    assert run(busy=10**9) in {0, 128 + 15}
-    assert "Ready" not in run.told
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_server_that_hangs_on_the_first_question_ends_as_fast_as_another(run: Run, deaf: bool) -> None:  # noqa: FBT001
+    run.sending(signal.SIGTERM, "asking for one token").skipping(31 if deaf else 0, "SIGTERM was passed on")
+    assert run(hangs=True, deaf=deaf) == (128 + 9 if deaf else 0)
+    assert ("It has not ended within 30 s, so it is killed." in run.told) == deaf
 
 
 def test_a_signal_while_the_model_answers_is_no_failure_of_the_model(run: Run) -> None:
     run.sending(signal.SIGKILL, "never")
-    run.on = {"asking for one token": lambda: signal.raise_signal(signal.SIGINT)}
+    run.on = {"asking for one token": lambda: os.kill(os.getpid(), signal.SIGINT)}
     assert run() == 0
     assert "does not answer" not in run.told
 
 
 def test_a_command_that_must_run_first_and_fails_ends_it(run: Run) -> None:
-    run.command = replace(run.command, before=(("false",),))
-    assert run() == 1
-    assert run.said == ["First: false"]
+    run.command = replace(run.command, before=("sh", "-c", "exit 4"))
+    assert run() == 4
+    assert run.said == [
+        "First: sh -c 'exit 4'",
+        "That failed with status 4. If Ray runs on this machine already, `ray stop` ends it.",
+    ]
+
+
+def test_after_a_command_that_must_run_first_it_starts_and_what_stays_is_told(run: Run) -> None:
+    run.command = replace(run.command, before=("true",))
+    assert run.sending(signal.SIGINT)() == 0
+    assert run.said[0] == "First: true"
+    assert run.said[-1] == "Ray, which was started first, runs on; `ray stop` ends it on this machine."
+
+
+def test_a_signal_that_comes_just_before_it_starts_is_passed_on(run: Run) -> None:
+    def interrupted() -> float:
+        if not run.said:
+            run.said.append("interrupted")
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    run.patience = replace(run.patience, clock=interrupted)
+    assert run(busy=10**9) in {0, 128 + 15}
+    assert "SIGTERM was passed on to vLLM; another one kills it at once." in run.said
+
+
+@pytest.mark.parametrize("when", ["before it runs", "while it runs"])
+def test_a_signal_meanwhile_ends_that_command_and_nothing_more_starts(run: Run, when: str) -> None:
+    if when == "before it runs":
+        run.sending(signal.SIGTERM, "First: ")
+    words = "exec sleep 600" if when == "before it runs" else "kill -TERM $PPID; exec sleep 600"
+    run.command = replace(run.command, before=("sh", "-c", words))
+    assert run() == 128 + 15
+    assert isinstance(run.log, io.BytesIO)
+    assert (len(run.said), run.log.getvalue()) == (1, b"")
 
 
 @pytest.mark.parametrize("words", [("/nowhere/ray",), ("/",)])
 def test_what_can_not_be_started_is_named(run: Run, words: tuple[str, ...]) -> None:
     command = run.command
-    run.command = replace(command, before=(words,))
+    run.command = replace(command, before=words)
     with pytest.raises(ConfigurationError, match=f"{words[0]} can't be started"):
         run()
     run.command = replace(command, executable=words[0])
