@@ -1,5 +1,6 @@
 """Recording a real server once and playing it from then on: what is kept, what is compared, what is told."""
 
+import base64
 import gzip
 import json
 import re
@@ -40,9 +41,9 @@ from nemotron_client.testing import (
     tool_calls,
 )
 from nemotron_client.testing.cassettes import Mode
-from nemotron_client.testing.recordings import Recording, dumped, loaded
+from nemotron_client.testing.recordings import Held, Recording, dumped, loaded
 from tests.client.either import Either
-from tests.testing.conftest import MODEL, Connect
+from tests.testing.conftest import MODEL, NO_CERTIFICATES, Connect
 
 KEY = "nvapi-made-up-0123456789"
 ELSEWHERE = "http://nobody-is-here/v1"
@@ -188,6 +189,7 @@ def test_the_file_can_be_read_and_compared(path: Path, server: MockServer) -> No
     seconds = [each["response"].pop("seconds") for each in held["recordings"]]
     assert held == {
         "version": 1,
+        "hosted": False,
         "recordings": [
             {
                 "request": {
@@ -239,7 +241,7 @@ def test_every_byte_and_every_edge_of_a_chunk_comes_back(chunks: list[bytes], sp
         seconds=[0.25] * (1 + len(chunks)),
         failure=None,
     )
-    (back,) = loaded(dumped([recording]))
+    (back,) = loaded(dumped(Held(recordings=[recording], hosted=False))).recordings
     assert back == recording
     exchange = back.exchange(timed=True)
     assert [*exchange.chunks] == [(0.25, chunk) for chunk in chunks]
@@ -274,7 +276,7 @@ RESPONSE: dict[str, object] = {"status": 200, "headers": {}, "seconds": "1", "ch
 
 
 def held(recordings: list[dict[str, object]]) -> str:
-    return json.dumps({"version": 1, "recordings": recordings})
+    return json.dumps({"version": 1, "hosted": True, "recordings": recordings})
 
 
 @pytest.mark.parametrize(
@@ -400,7 +402,7 @@ def test_replay_without_a_file_tells_how_to_get_one(path: Path) -> None:
 
 def test_an_empty_cassette_shows_what_was_asked(path: Path) -> None:
     path.parent.mkdir()
-    path.write_bytes(dumped([]))
+    path.write_bytes(dumped(Held(recordings=[], hosted=True)))
     with (
         pytest.raises(CassetteError, match=r'nothing was recorded, and this was asked:\n\{\n  "headers"'),
         Cassette(path) as c,
@@ -426,10 +428,51 @@ def test_it_shows_what_it_does(mode: Mode, doing: str) -> None:
 def test_to_replay_needs_no_key_for_the_hosted_endpoint(
     path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path.parent.mkdir()
+    path.write_bytes(dumped(Held(recordings=[], hosted=True)))
+    monkeypatch.setenv("NVIDIA_BASE_URL", ELSEWHERE)  # which an application's own settings may name
     client: Nemotron | AsyncNemotron = getattr(Cassette(path, "replay"), method)(api_key=None)
     assert "integrate.api.nvidia.com" in repr(client)
-    monkeypatch.setenv("NVIDIA_API_KEY", KEY)
-    assert getattr(Cassette(path, "replay"), method)()
+
+
+def ask_as_the_environment_says(cassette: Cassette) -> str | None:
+    return cassette.client().chat.completions.create(messages="Hello").text
+
+
+@pytest.mark.filterwarnings("error::nemotron_client.testing.UnusedRecordingWarning")
+def test_what_a_server_of_ones_own_was_asked_is_asked_again_when_the_environment_names_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MockServer(model="own/model") as server, Cassette(path) as cassette:
+        monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
+        assert ask_as_the_environment_says(cassette)
+    monkeypatch.delenv("NVIDIA_BASE_URL")
+    with Cassette(path) as cassette:
+        assert ask_as_the_environment_says(cassette)
+    assert [request.path for request in cassette.requests] == ["/v1/models", "/v1/chat/completions"]
+
+
+@pytest.mark.filterwarnings("error::nemotron_client.testing.UnusedRecordingWarning")
+def test_what_nvidia_was_asked_is_asked_again_when_the_environment_names_a_server_of_ones_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeServer(personality="hosted") as fake, Cassette(path) as cassette:
+        http = fake.attach(httpx2.Client(verify=NO_CERTIFICATES))
+        client = cassette.client(http_client=http, api_key=KEY)
+        assert client.chat.completions.create(messages="Hello").text
+    assert held_in(path)["hosted"]
+    monkeypatch.setenv("NVIDIA_BASE_URL", ELSEWHERE)
+    with Cassette(path) as cassette:
+        assert ask_as_the_environment_says(cassette)
+    assert [request.path for request in cassette.requests] == ["/v1/chat/completions"]
+
+
+def test_a_test_that_asks_nothing_at_all_is_told_of_what_its_cassette_holds(path: Path, server: MockServer) -> None:
+    record(path, server, "One")
+    cassette = Cassette(path, "replay")
+    with pytest.warns(UnusedRecordingWarning, match="recording 1 of 1 was not asked for"):
+        cassette.close()
+    cassette.close()  # told once
 
 
 def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path, server: MockServer) -> None:
@@ -503,6 +546,20 @@ def test_no_secret_is_in_the_file_or_in_what_is_told(path: Path, server: MockSer
         ask(cassette, f"Is {KEY} known to Jane Doe?")
     assert "Is *** known to ***?" in str(caught.value)
     assert KEY not in repr(cassette.requests[0].headers)
+
+
+def test_a_session_that_an_answer_opens_and_what_is_told_of_it_are_in_no_file(path: Path, server: MockServer) -> None:
+    opened = {"set-cookie": "sid=opened-session; Path=/a-long-path; HttpOnly, other=more-of-it", "x-auth-token": KEY}
+    packed = base64.b64encode(b"user:opened-session, " + KEY.encode()).decode()
+    server.reply(Reply(body={"told": f"opened-session more-of-it {packed} /a-long-path"}, headers=opened))
+    with Cassette(path, "record") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        http.post(f"{server.base_url}/completions")
+        http.close()
+    written = path.read_text()
+    for secret in ("opened-session", "more-of-it", KEY, packed[8:-8]):
+        assert secret not in written
+    assert "/a-long-path" in written
 
 
 # --- A cassette as a script ---
