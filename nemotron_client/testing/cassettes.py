@@ -8,18 +8,18 @@ from contextlib import ExitStack
 from difflib import SequenceMatcher
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import JsonValue
 
 from nemotron_client.config import HOSTED
-from nemotron_client.testing.inprocess import LEFT, InProcess, Plug
+from nemotron_client.testing.inprocess import InProcess
 from nemotron_client.testing.playback import Exchange
 from nemotron_client.testing.recorded import Recorded, RecordedRequest, difference, pretty
 from nemotron_client.testing.recordings import Held, Recording, Tape, body_of, dumped, loaded, normal
 from nemotron_client.testing.redaction import Redaction, Redactor
 from nemotron_client.testing.replies import Reply
+from nemotron_client.testing.transports import LEFT, Plug
 
 _OWN = "http://replayed/v1"
 _HOW_TO_RECORD = 'To record it: mode="record", or pytest --nemotron-cassettes=record.'
@@ -99,14 +99,6 @@ class Cassette(Recorded, InProcess):
         doing = "replaying" if self.plays else "recording" if self.is_recording else "off"
         return f"<Cassette {str(self.path)!r} {doing}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close(failed=exc is not None)
-
     def close(self, *, failed: bool = False) -> None:
         """Write the file, or tell what was not as recorded, and leave the HTTP clients as they were before.
 
@@ -116,7 +108,7 @@ class Cassette(Recorded, InProcess):
         Raises:
             CassetteError: A request was not as recorded, and nobody has heard of it.
         """
-        self._attached.close()
+        super().close(failed=failed)
         self._is_closed = True
         if self._tapes:
             self._write()
