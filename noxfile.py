@@ -90,8 +90,8 @@ def vllm(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", *VLLM, external=True)
         session.run(python, "-m", "pip", "uninstall", "--quiet", "--yes", *NOT_FOR_CPU, external=True)
         session.run(python, "scripts/tiny_model.py", str(model), external=True)
-    live = ["pytest", "tests/contract", "-m", "live", "--base-url=http://127.0.0.1:8766/v1", *session.posargs]
-    session.run("python", "scripts/vllm_on_cpu.py", str(home), str(model), "8766", *live)
+    live = ["pytest", "tests/contract", "-m", "live", *session.posargs]
+    session.run("python", "scripts/vllm_on_cpu.py", str(home), str(model), *live)
 
 
 @nox.session

@@ -1,9 +1,10 @@
-"""Serve `tiny_model.py`'s model by a real vLLM while a command runs: `vllm_on_cpu.py VENV MODEL PORT COMMAND`.
+"""Serve `tiny_model.py`'s model by a real vLLM while a command runs: `vllm_on_cpu.py VENV MODEL COMMAND`.
 
-VENV is where vLLM is installed; the command's exit status is this script's.
+VENV is where vLLM is installed. The command is given `--base-url=` in the end; its exit status is this script's.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,14 @@ FLAGS = (
 )
 
 
-def is_up(port: str) -> bool:
+def free_port() -> int:
+    """Return a port that nobody listens on, so that no other server is taken for ours."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def is_up(port: int) -> bool:
     """Tell whether the server answers."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
@@ -31,10 +39,11 @@ def is_up(port: str) -> bool:
         return False
 
 
-def main(venv: Path, model: Path, port: str, command: list[str]) -> int:
+def main(venv: Path, model: Path, command: list[str]) -> int:
     """Run the command beside the server."""
     name_the_distribution(venv)
-    serve = [str(venv / "bin" / "vllm"), "serve", str(model), "--port", port, *FLAGS]
+    port = free_port()
+    serve = [str(venv / "bin" / "vllm"), "serve", str(model), "--port", str(port), *FLAGS]
     log = model / "vllm.log"
     with (
         log.open("wb") as told,
@@ -49,7 +58,8 @@ def main(venv: Path, model: Path, port: str, command: list[str]) -> int:
                     print(f"vLLM did not come up; its last words, from {log}:\n{log.read_text()[-2000:]}")
                     return 1
                 time.sleep(1)
-            return subprocess.run(command, check=False).returncode  # noqa: S603 - what the session names
+            asking = [*command, f"--base-url=http://127.0.0.1:{port}/v1"]
+            return subprocess.run(asking, check=False).returncode  # noqa: S603 - what the session names
         finally:
             server.terminate()
 
@@ -65,4 +75,4 @@ def name_the_distribution(venv: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
