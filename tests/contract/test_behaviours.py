@@ -201,7 +201,8 @@ async def test_a_rate_limit_is_waited_out_for_a_time_and_no_longer(
     server.always(problem(429, "Too Many Requests"))
     with pytest.raises(RateLimitError):
         await connect(server, retry=RetryPolicy(rate_limit_wait=5)).create()
-    assert (server.posts, sum(clock.waits)) == (3, pytest.approx(5, abs=0.5))
+    assert sum(clock.waits) == pytest.approx(5, abs=0.5)
+    assert server.posts == 3
 
 
 async def test_the_limit_of_a_call_spans_its_waits(connect: Connect, server: Server, clock: Clock) -> None:

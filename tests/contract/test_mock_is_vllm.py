@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,7 +86,7 @@ def answers() -> dict[str, object]:
 
 
 @contextmanager
-def in_process(max_model_len: int) -> Iterator[httpx2.Client]:
+def in_process(max_model_len: int) -> Generator[httpx2.Client]:
     with FakeServer(max_model_len=max_model_len) as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
         yield http
 
