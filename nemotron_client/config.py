@@ -117,6 +117,11 @@ def hidden(
     return read, None if api_key is None else Secret(api_key), secrets
 
 
+def is_hosted(host: str) -> bool:
+    """Tell whether a host is NVIDIA's, and not a server of one's own."""
+    return host == "nvidia.com" or host.endswith(".nvidia.com")
+
+
 def resolve(
     environment: Mapping[str, str],
     *,
@@ -157,7 +162,7 @@ def resolve(
     source = "NVIDIA_BASE_URL" if from_environment else "base_url"
     url = _address(where, source)
     host = (url.hostname or "").rstrip(".")
-    hosted = host == "nvidia.com" or host.endswith(".nvidia.com")
+    hosted = is_hosted(host)
     if url.scheme == "http" and not allow_insecure and not _is_private(host):
         msg = (
             f"{source}={where!r} is plain http to a host that may be public: prompts and key could be read on the way. "

@@ -179,7 +179,9 @@ def format_of_type(form: TypeForm[T]) -> Format[T]:
     except (PydanticSchemaGenerationError, PydanticUserError, SchemaError) as error:
         msg = f"response_format={form!r:.100} has no JSON schema: {_one_line(error)}"
         raise InvalidRequestError(msg, parameter="response_format") from None
-    if adapter.core_schema["type"] in {"none", "call"}:  # pydantic would call a function with what the model says
+    kind = adapter.core_schema["type"]
+    # Of a function pydantic makes a call with what the model says; of a named tuple too, before 2.13.
+    if kind == "none" or (kind == "call" and not isinstance(form, type)):
         msg = f"response_format={form!r:.100} is no type: give a Python type or a JSON schema."
         raise InvalidRequestError(msg, parameter="response_format")
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from nemotron_client.testing.bodies import DEFAULT_OF_TEXT
 from nemotron_client.testing.counting import answer_tokens, first_tokens
-from nemotron_client.testing.recorded import RecordedRequest, text_of
+from nemotron_client.testing.grammar import pointed
+from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
 from nemotron_client.testing.replies import Answer
 
 STORY = (
@@ -44,7 +46,8 @@ def completion(request: RecordedRequest, *, room: int) -> Answer:
         room: How many tokens are left in the window: what was asked beyond them is silently not given.
     """
     fields = request.json
-    limit = min(fields.get("max_completion_tokens") or fields.get("max_tokens") or room, room)
+    default = room if request.path == CHAT else DEFAULT_OF_TEXT
+    limit = min(fields.get("max_completion_tokens") or fields.get("max_tokens") or default, room)
     said = _said(fields)
     tokens = answer_tokens(said.text, said.tool_calls, ended=True)
     if tokens <= limit:
@@ -60,7 +63,9 @@ def completion(request: RecordedRequest, *, room: int) -> Answer:
 
 
 def _said(fields: Mapping[str, Any]) -> Answer:
-    messages: Sequence[Mapping[str, Any]] = fields.get("messages") or [{"role": "user", "content": fields["prompt"]}]
+    if "messages" not in fields:
+        return Answer(text=_small_talk(text_of(fields["prompt"])))
+    messages: Sequence[Mapping[str, Any]] = fields["messages"]
     asked = next((text_of(each.get("content")) for each in reversed(messages) if each.get("role") == "user"), "")
     results = [
         text_of(each.get("content")) for each in takewhile(lambda each: each.get("role") == "tool", reversed(messages))
@@ -111,7 +116,7 @@ def _filled(schema: Mapping[str, Any], root: Mapping[str, Any], name: str | None
     for union in ("anyOf", "oneOf", "allOf"):
         schema = schema.get(union, [schema])[0]
     if "$ref" in schema:
-        return _filled(root["$defs"][schema["$ref"].rpartition("/")[2]], root, name, key)
+        return _filled(pointed(schema["$ref"], root) or {}, root, name, key)
     if "const" in schema or "enum" in schema:
         return schema["const"] if "const" in schema else schema["enum"][0]
     kind = schema.get("type", "string")

@@ -8,18 +8,20 @@ from contextlib import ExitStack
 from difflib import SequenceMatcher
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pydantic import JsonValue
 
-from nemotron_client.testing.inprocess import LEFT, InProcess, Plug
+from nemotron_client.config import HOSTED
+from nemotron_client.testing.inprocess import InProcess
 from nemotron_client.testing.playback import Exchange
 from nemotron_client.testing.recorded import Recorded, RecordedRequest, difference, pretty
-from nemotron_client.testing.recordings import Recording, Tape, body_of, dumped, loaded, normal
+from nemotron_client.testing.recordings import Held, Recording, Tape, body_of, dumped, loaded, normal
 from nemotron_client.testing.redaction import Redaction, Redactor
 from nemotron_client.testing.replies import Reply
+from nemotron_client.testing.transports import LEFT, Plug
 
+_OWN = "http://replayed/v1"
 _HOW_TO_RECORD = 'To record it: mode="record", or pytest --nemotron-cassettes=record.'
 
 Mode: TypeAlias = Literal["replay", "auto", "record", "off"]
@@ -42,7 +44,7 @@ def replayed(path: str | os.PathLike[str]) -> list[Reply]:
     Raises:
         CassetteError: It can't be read.
     """
-    return [each.reply() for each in _read(Path(path)) if each.is_completion]
+    return [each.reply() for each in _read(Path(path)).recordings if each.is_completion]
 
 
 class Cassette(Recorded, InProcess):
@@ -85,27 +87,17 @@ class Cassette(Recorded, InProcess):
         self._redactor = Redactor(redact)
         self._lock = threading.Lock()
         self._tapes: list[Tape] = []
-        self._recordings: list[Recording] = []
+        self._held: Held | None = None
         self._unused: set[int] = set()
         self._wrong: CassetteError | None = None
-        self._is_closed = False
+        self._is_closed = self._is_told = False
         Recorded.__init__(self)
-        # Whoever only replays needs no key, but a client of the hosted endpoint asks for one.
-        options = {"api_key": "not-needed-to-replay"} if self.plays and not os.environ.get("NVIDIA_API_KEY") else {}
         plug = Plug(answer=self._answer, left=_ignore, wait=self._wait)
-        InProcess.__init__(self, plug, options, network=not self.plays)
+        InProcess.__init__(self, plug, {}, network=not self.plays)
 
     def __repr__(self) -> str:
         doing = "replaying" if self.plays else "recording" if self.is_recording else "off"
         return f"<Cassette {str(self.path)!r} {doing}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close(failed=exc is not None)
 
     def close(self, *, failed: bool = False) -> None:
         """Write the file, or tell what was not as recorded, and leave the HTTP clients as they were before.
@@ -116,27 +108,41 @@ class Cassette(Recorded, InProcess):
         Raises:
             CassetteError: A request was not as recorded, and nobody has heard of it.
         """
-        self._attached.close()
+        super().close(failed=failed)
         self._is_closed = True
         if self._tapes:
             self._write()
         wrong, self._wrong = self._wrong, None
-        unused, self._unused = sorted(self._unused), set()
-        if wrong is not None and not failed:
+        if failed:
+            return
+        if wrong is not None:
             raise wrong
-        if unused and not failed:
-            numbers = ", ".join(str(number + 1) for number in unused)
+        if self.plays and not self._is_told and self.path.exists():
+            self._tell_unused()
+
+    def _tell_unused(self) -> None:
+        self._is_told = True
+        count = len(self._load().recordings)
+        if self._unused:
+            numbers = ", ".join(str(number + 1) for number in sorted(self._unused))
             warnings.warn(
-                f"{self.path}: recording {numbers} of {len(self._recordings)} was not asked for. {_HOW_TO_RECORD}",
+                f"{self.path}: recording {numbers} of {count} was not asked for. {_HOW_TO_RECORD}",
                 UnusedRecordingWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+
+    def _complete(self, options: dict[str, object], client: Callable[..., object], nothing: type) -> None:
+        if self.plays:
+            # Whatever the environment says, the client is to ask as it did when this was recorded.
+            self._options = {"base_url": HOSTED if self._load().hosted else _OWN, "api_key": "not-needed-to-replay"}
+        super()._complete(options, client, nothing)
 
     def _take_over(self, http_client: object, until: ExitStack) -> None:
         if self.plays or self.is_recording:
             super()._take_over(http_client, until)
 
     def _answer(self, request: RecordedRequest) -> Exchange | Tape:
+        __tracebackhide__ = True
         if self._is_closed:
             raise CassetteError(f"{self.path} was closed before this request came: {request!r}.")
         self.requests.append(request)
@@ -151,21 +157,30 @@ class Cassette(Recorded, InProcess):
             self._wrong = self._wrong or wrong
             raise
 
-    def _found(self, asked: Mapping[str, JsonValue]) -> Recording:
+    def _load(self) -> Held:
+        __tracebackhide__ = True
         with self._lock:
-            if not self._recordings:
-                self._recordings = _read(self.path)
-                self._unused = set(range(len(self._recordings)))
+            if self._held is None:
+                self._held = _read(self.path)
+                self._unused = set(range(len(self._held.recordings)))
+            return self._held
+
+    def _found(self, asked: Mapping[str, JsonValue]) -> Recording:
+        __tracebackhide__ = True
+        recordings = self._load().recordings
+        with self._lock:
             for number in sorted(self._unused):
-                if self._recordings[number].request == asked:
+                if recordings[number].request == asked:
                     self._unused.remove(number)
-                    return self._recordings[number]
-        raise CassetteError(f"{self.path}: {_no_recording(asked, self._recordings, self._unused)}")
+                    return recordings[number]
+        raise CassetteError(f"{self.path}: {_no_recording(asked, recordings, self._unused)}")
 
     def _write(self) -> None:
         for tape in self._tapes:
             tape.end("ReadError", LEFT)  # of one that is still open
-        content = dumped([tape.recording(self._redactor) for tape in self._tapes])
+            self._redactor.learn(tape.received)
+        recordings = [tape.recording(self._redactor) for tape in self._tapes]
+        content = dumped(Held(recordings=recordings, hosted=all(tape.hosted for tape in self._tapes)))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(content)
         self._tapes.clear()
@@ -174,7 +189,8 @@ class Cassette(Recorded, InProcess):
         return None if self._sleep is None else self._sleep(seconds)
 
 
-def _read(path: Path) -> list[Recording]:
+def _read(path: Path) -> Held:
+    __tracebackhide__ = True
     try:
         return loaded(path.read_bytes())
     except FileNotFoundError:

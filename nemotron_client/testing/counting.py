@@ -9,7 +9,10 @@ from typing import Any
 from nemotron_client.errors import InvalidRequestError
 from nemotron_client.tokens import TokenCounter
 
-_START = 1  # <s>
+VOCABULARY = 131_072
+
+_START = 1  # <s>, and its id
+_CONTROLS = 1000  # tokens that no text has, before those of texts
 _MARKS = 2  # [TOOL_CALLS] before a call's name, [ARGS] after it
 _END = 1  # </s>
 _COUNTER = TokenCounter()
@@ -38,6 +41,16 @@ def first_tokens(text: str, limit: int) -> str:
     from nemotron_client._tekken import ENCODING
 
     return ENCODING.decode_bytes(ENCODING.encode_ordinary(text)[:limit]).decode("utf-8", "ignore")
+
+
+def token_ids(fields: Mapping[str, Any]) -> list[int]:
+    """Return what `/tokenize` makes of a prompt; of a conversation only as many numbers as it has tokens."""
+    from nemotron_client._tekken import ENCODING
+
+    if "prompt" not in fields:
+        return [*range(prompt_tokens(fields))]
+    ids = [_CONTROLS + rank for rank in ENCODING.encode_ordinary(fields["prompt"])]
+    return [_START, *ids] if fields.get("add_special_tokens", True) else ids
 
 
 def _prompts(prompt: str | Sequence[Any]) -> Sequence[str | Sequence[int]]:

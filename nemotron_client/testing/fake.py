@@ -1,14 +1,14 @@
 """A server in the process: no sockets, no thread, no time. For tests that are to be fast and to depend on nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
-from nemotron_client.testing.inprocess import InProcess, Plug
+from nemotron_client.testing.inprocess import InProcess
 from nemotron_client.testing.playback import Broken, Exchange
 from nemotron_client.testing.recorded import RecordedRequest
 from nemotron_client.testing.replies import MODEL, Reply, Scripted
 from nemotron_client.testing.script import Personality, ScriptedServer
+from nemotron_client.testing.transports import Plug
 
 
 class FakeServer(ScriptedServer, InProcess):
@@ -64,14 +64,6 @@ class FakeServer(ScriptedServer, InProcess):
     def __repr__(self) -> str:
         return f"<FakeServer asked {self.posts} times>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close(failed=exc is not None)
-
     def close(self, *, failed: bool = False) -> None:
         """Leave the HTTP clients that were attached as they were before.
 
@@ -81,7 +73,7 @@ class FakeServer(ScriptedServer, InProcess):
         Raises:
             Exception: What a scripted function raised, so that the test fails that wrote it.
         """
-        self._attached.close()
+        super().close(failed=failed)
         if not failed:
             self._raise_mistake()
 

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from ipaddress import ip_address
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_CONNECTING = ("connect", "connect_ex", "sendto")
+_NAMING = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
+_WITNESS = "nemotron_guard_witness"
 
 
 class Everywhere:
@@ -22,14 +25,26 @@ class Everywhere:
             return (yield)
 
 
+class _Witness:
+    """Fail a test that was refused something and went on as if nothing had happened, as in a thread of its own."""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        result = yield
+        GUARD.tell()
+        return result
+
+
 @contextmanager
 def guarding(item: pytest.Item) -> Generator[None]:
     """Refuse within this context, unless the test is marked as one that needs the network."""
     if item.get_closest_marker("nemotron_network") is not None:
         yield
-    else:
-        with GUARD.on():
-            yield
+        return
+    if not item.config.pluginmanager.has_plugin(_WITNESS):
+        item.config.pluginmanager.register(_Witness(), _WITNESS)
+    with GUARD.on():
+        yield
 
 
 class Guard:
@@ -38,15 +53,23 @@ class Guard:
     def __init__(self) -> None:
         """Begin with nothing refused."""
         self._is_paused = False
+        self._refused: list[str] = []
 
     @contextmanager
     def on(self) -> Generator[None]:
         """Refuse within this context."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("connect", "connect_ex", "sendto"):
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+            stack.callback(self._refused.clear)
+            for name in _CONNECTING:
                 patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name)))
-            patch.setattr(socket, "getaddrinfo", self._guarded_names(socket.getaddrinfo))
+            for name in _NAMING:
+                patch.setattr(socket, name, self._guarded_names(getattr(socket, name)))
             yield
+
+    def tell(self) -> None:
+        """Fail the test if something was refused."""
+        if self._refused:
+            pytest.fail(self._refused[0], pytrace=False)
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -60,27 +83,36 @@ class Guard:
     def _guarded(self, method: Callable[..., object]) -> Callable[..., object]:
         @wraps(method)
         def guarded(own: socket.socket, *arguments: Any) -> object:  # noqa: ANN401 - whatever the method takes
+            __tracebackhide__ = True
             if own.family in _INTERNET:
-                self._check(*arguments[-1][:2])  # the address comes last
+                host, port, *_ = arguments[-1]  # the address comes last
+                self._check(host, f", port {port}")
             return method(own, *arguments)
 
         return guarded
 
     def _guarded_names(self, function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
-        def guarded(host: object, port: object, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
-            self._check(host, port)
-            return function(host, port, *arguments, **options)
+        def guarded(host: object, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+            __tracebackhide__ = True
+            port = options.get("port", arguments[0] if arguments else None)
+            self._check(host, "" if port is None else f", port {port}")
+            return function(host, *arguments, **options)
 
         return guarded
 
-    def _check(self, host: object, port: object) -> None:
-        if not self._is_paused and not _is_here(host):
-            # Not an error that the code under test may take for an outage: it has to fail the test.
-            pytest.fail(
-                f"The network guard refused a connection to {host!s}, port {port!s}. Give the code under test "
-                "nemotron_fake, nemotron_server or nemotron_cassette, or mark the test with nemotron_network."
-            )
+    def _check(self, host: object, port: str) -> None:
+        __tracebackhide__ = True
+        if self._is_paused or _is_here(host):
+            return
+        name = host.decode("latin-1") if isinstance(host, bytes) else host
+        told = (
+            f"The network guard refused a connection to {name}{port}. Give the code under test nemotron_fake, "
+            "nemotron_server or nemotron_cassette, or mark the test with nemotron_network."
+        )
+        self._refused.append(told)
+        # Not an error that the code under test may take for an outage: it has to fail the test.
+        pytest.fail(told)
 
 
 def _is_here(host: object) -> bool:

@@ -15,10 +15,12 @@ from uuid import UUID
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.answers import Served, completion
+from nemotron_client.testing.bodies import chat_body, first, text_body
 from nemotron_client.testing.conversation import broken_rule
+from nemotron_client.testing.limits import contradictions, impossible
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error, problem
-from nemotron_client.testing.vllm import impossible, malformed, unreadable_conversation
+from nemotron_client.testing.vllm import unreadable_conversation
 
 _LARGEST = 26_214_400  # bytes of a body
 _MINUTE = 60.0
@@ -93,7 +95,7 @@ class Hosted:
         refused = self._of_gateway(request, served)
         if refused is not None:
             return refused
-        worker = next(_refusals(request, served), None)
+        worker = first(_refusals(request, served))
         room = served.max_model_len - request.tokens
         return self.finished(worker or completion(request, room=room)(request), request)
 
@@ -152,21 +154,26 @@ class Hosted:
 
 
 def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
-    """Yield what a worker has against a request; it tells of the first."""
+    """Yield what a worker has against a request; it tells of the first.
+
+    Raises:
+        Malformed: The body has another form.
+    """
     fields, chat = request.json, request.path == CHAT
     if unknown := [name for name in fields if name not in _FIELDS]:
         told = f"Validation: Unsupported parameter(s): {', '.join(unknown)}"
         yield Reply(status=400, body={"message": told, "type": "Bad Request", "code": 400})
-    yield from malformed(fields, chat=chat)
-    yield from impossible(fields, served.max_model_len)
+    yield from contradictions(fields)
+    body = chat_body(fields) if chat else text_body(fields)
+    wanted = body.most_tokens or 0
+    yield from impossible(body, served.max_model_len)
     if chat:
-        yield from unreadable_conversation(fields["messages"])
+        yield from unreadable_conversation(fields["messages"], served.model)
         messages, tools = fields["messages"], fields.get("tools") or ()
         continued = bool(fields.get("continue_final_message"))
         broken = broken_rule(messages, tools, continued=continued, hosted=True)
         if broken is not None:
             yield error(400, broken)
-    wanted = fields.get("max_completion_tokens") or fields.get("max_tokens") or 0
     window, most = served.max_model_len, served.max_model_len - wanted
     if request.tokens > most:
         yield error(

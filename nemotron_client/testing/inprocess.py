@@ -1,64 +1,22 @@
-"""Stand in for the network under an HTTP client of httpx2 or httpx, whichever it is, blocking or not.
+"""Have the requests of clients answered in the process: of those that are made here, and of HTTP clients that exist.
 
-Fakes and cassettes plug in here: for each request they say what to play, or that it is to be sent on and recorded.
+Fakes and cassettes build on this; how they stand in for the network is in `transports.py`.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cache, wraps
-from importlib import import_module
-from inspect import isawaitable, signature
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeAlias, TypeVar
-from urllib.parse import unquote
-
-from anyio.lowlevel import checkpoint
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import wraps
+from inspect import signature
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from nemotron_client.async_client import AsyncNemotron
 from nemotron_client.client import Nemotron
-from nemotron_client.testing.playback import Broken, Exchange, Play
-from nemotron_client.testing.recorded import RecordedRequest, header_values
+from nemotron_client.testing.transports import Blocking, Nonblocking, Plug
 
 P = ParamSpec("P")
 OwnT = TypeVar("OwnT")
 ClientT = TypeVar("ClientT")
-
-_Of: TypeAlias = Any
-"""An object of httpx2 or of httpx: they look the same, but neither library takes those of the other."""
-
-LEFT = "The recording ends here, where the client left."
-_OF_COMPRESSED = frozenset({"content-encoding", "content-length"})
-
-
-class Recorder(Protocol):
-    """What writes down an exchange with a real server."""
-
-    def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take note of the headers."""
-        ...
-
-    def chunk(self, chunk: bytes) -> None:
-        """Take note of a chunk."""
-        ...
-
-    def end(self, kind: str | None = None, message: str = "") -> None:
-        """Take note of the end, or of the exception that was it; only the first time counts."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plug:
-    """Say what becomes of requests.
-
-    Args:
-        answer: What to play; or what records the request, which is then sent on.
-        left: Called when a client leaves in the middle of what is played.
-        wait: Called with each delay in seconds; what it returns is awaited if it can be.
-    """
-
-    answer: Callable[[RecordedRequest], Exchange | Recorder]
-    left: Callable[[], None]
-    wait: Callable[[float], object]
 
 
 def _like(
@@ -97,6 +55,22 @@ class InProcess:
         self._options = options
         self._network = network
         self._attached = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(failed=exc is not None)
+
+    def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - for what is built on this
+        """Leave the HTTP clients that were attached as they were before.
+
+        Args:
+            failed: Whether the test has failed: then there is no need to tell of anything else.
+        """
+        self._attached.close()
 
     @_like(Nemotron)
     def client(self, options: dict[str, object]) -> None:
@@ -149,7 +123,7 @@ class InProcess:
         if transport is None:
             raise TypeError(f"Only a client of httpx2 or httpx can be attached, not {http_client!r}.")
         for each in (transport, *mounts.values()):
-            for name, handler in (("handle_request", _Blocking), ("handle_async_request", _Nonblocking)):
+            for name, handler in (("handle_request", Blocking), ("handle_async_request", Nonblocking)):
                 send = getattr(each, name, None)
                 if send is not None:
                     until.callback(_restore, each, name, vars(each).get(name))
@@ -161,190 +135,3 @@ def _restore(transport: object, name: str, before: object) -> None:
         delattr(transport, name)
     else:
         setattr(transport, name, before)
-
-
-class _Blocking:
-    """Stand in for a transport's `handle_request`."""
-
-    def __init__(self, plug: Plug, send: Callable[[_Of], _Of]) -> None:
-        self._plug, self._send = plug, send
-
-    def handle(self, request: _Of) -> object:
-        asked = _recorded(request, request.read())
-        answer = self._plug.answer(asked)
-        if not isinstance(answer, Exchange):
-            tape = _Tape(request, answer)
-            with tape.failures():
-                response = self._send(request)
-            return tape.response(response, response.iter_bytes())
-        player = _Player(request, answer, self._plug)
-        with player.failures():
-            for seconds in player.play.head():
-                self._plug.wait(seconds)
-        return player.response()
-
-
-class _Nonblocking:
-    """Stand in for a transport's `handle_async_request`."""
-
-    def __init__(self, plug: Plug, send: Callable[[_Of], Awaitable[_Of]]) -> None:
-        self._plug, self._send = plug, send
-
-    async def handle(self, request: _Of) -> object:
-        asked = _recorded(request, await request.aread())
-        answer = self._plug.answer(asked)
-        if not isinstance(answer, Exchange):
-            tape = _Tape(request, answer)
-            with tape.failures():
-                response = await self._send(request)
-            return tape.response(response, response.aiter_bytes())
-        player = _Player(request, answer, self._plug)
-        await checkpoint()  # as where there is a network: other tasks run, and a cancelled one ends
-        with player.failures():
-            for seconds in player.play.head():
-                await player.wait(seconds)
-        return player.response()
-
-
-def _recorded(request: _Of, body: bytes) -> RecordedRequest:
-    path, _, query = request.url.raw_path.decode("ascii").partition("?")
-    return RecordedRequest(
-        method=request.method, path=unquote(path), query=query, headers=header_values(request.headers.raw), body=body
-    )
-
-
-def _library(request: _Of) -> _Of:
-    module: str = request.__class__.__module__
-    return import_module(module.partition(".")[0])
-
-
-@cache
-def _stream(library: _Of, body: type) -> Callable[..., object]:
-    """Return a body as the streams of that library, both of which it is, since a client looks at the class."""
-    return type(body.__name__, (body, library.SyncByteStream, library.AsyncByteStream), {})
-
-
-class _Player:
-    """Play an exchange to a client of the library that the request is of."""
-
-    def __init__(self, request: _Of, exchange: Exchange, plug: Plug) -> None:
-        self.play = Play(exchange, request.extensions.get("timeout", {}))
-        self.plug = plug
-        self.over = False
-        self._exchange = exchange
-        self._library = _library(request)
-
-    def response(self) -> object:
-        stream = _stream(self._library, _Played)(self)
-        return self._library.Response(self._exchange.status, headers=self._exchange.headers, stream=stream)
-
-    async def wait(self, seconds: float) -> None:
-        waiting = self.plug.wait(seconds)
-        if isawaitable(waiting):
-            await waiting
-
-    @contextmanager
-    def failures(self) -> Generator[None]:
-        """Turn what is played into the exception that the library would raise."""
-        try:
-            yield
-        except Broken as broken:
-            self.over = True
-            raise getattr(self._library, broken.kind)(str(broken)) from None
-
-
-class _Played:
-    """The body of what is played."""
-
-    def __init__(self, player: _Player) -> None:
-        self._player = player
-        self._steps = player.play.body()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes:
-        with self._player.failures():
-            for step in self._steps:
-                if isinstance(step, bytes):
-                    return step
-                self._player.plug.wait(step)
-        self._player.over = True
-        raise StopIteration
-
-    def close(self) -> None:
-        if not self._player.over:
-            self._player.over = True
-            self._player.plug.left()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await checkpoint()
-        with self._player.failures():
-            for step in self._steps:
-                if isinstance(step, bytes):
-                    return step
-                await self._player.wait(step)
-        self._player.over = True
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self.close()
-
-
-class _Tape:
-    """Record what a real server answers."""
-
-    def __init__(self, request: _Of, recorder: Recorder) -> None:
-        self.recorder = recorder
-        self._library = _library(request)
-
-    def response(self, received: _Of, pieces: _Of) -> object:
-        """Return the response that was received, with a body that is recorded, decompressed, while it is read."""
-        # Of a compressed body nobody could read a difference, nor take a secret out.
-        headers = {name: value for name, value in received.headers.items() if name.lower() not in _OF_COMPRESSED}
-        self.recorder.begin(received.status_code, headers)
-        stream = _stream(self._library, _Taped)(self, received, pieces)
-        return self._library.Response(
-            received.status_code, headers=headers, stream=stream, extensions=received.extensions
-        )
-
-    @contextmanager
-    def failures(self) -> Generator[None]:
-        """Take note of the network's failures."""
-        try:
-            yield
-        except self._library.TransportError as error:
-            self.recorder.end(type(error).__name__, str(error))
-            raise
-
-
-class _Taped:
-    """A body that is recorded while it is read."""
-
-    def __init__(self, tape: _Tape, received: _Of, pieces: _Of) -> None:
-        self._tape, self._received, self._pieces = tape, received, pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._tape.failures():
-            for piece in self._pieces:
-                self._tape.recorder.chunk(piece)
-                yield piece
-        self._tape.recorder.end()
-
-    def close(self) -> None:
-        self._tape.recorder.end("ReadError", LEFT)
-        self._received.close()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._tape.failures():
-            async for piece in self._pieces:
-                self._tape.recorder.chunk(piece)
-                yield piece
-        self._tape.recorder.end()
-
-    async def aclose(self) -> None:
-        self._tape.recorder.end("ReadError", LEFT)
-        await self._received.aclose()

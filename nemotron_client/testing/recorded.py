@@ -99,6 +99,7 @@ class RecordedRequest:
         Raises:
             AssertionError: It asked something else; tells each difference.
         """
+        __tracebackhide__ = True
         expected: dict[str, object] = {"question": question, "tokens": tokens, "model": model, "stream": stream}
         expected |= {
             "messages": None if messages is None else [*messages],
@@ -148,6 +149,7 @@ class Recorded:
         Raises:
             AssertionError: Others were; tells the difference.
         """
+        __tracebackhide__ = True
         asked = [request.question for request in self.asked]
         if asked != [*questions]:
             told = difference(questions, asked, "questions expected", "questions asked")

@@ -6,13 +6,14 @@ in Python's own `surrogateescape`: so every byte comes back, and all that is tex
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
+from nemotron_client.config import is_hosted
 from nemotron_client.testing.playback import KINDS, Broken, Exchange, Kind
 from nemotron_client.testing.recorded import COMPLETIONS, RecordedRequest
 from nemotron_client.testing.redaction import Redactor
@@ -74,6 +75,19 @@ class Recording:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """Hold what a file holds.
+
+    Args:
+        recordings: In the order of their requests.
+        hosted: Whether they are of NVIDIA's endpoint; a client asks a server of one's own in another way.
+    """
+
+    recordings: Sequence[Recording]
+    hosted: bool
+
+
 class Tape:
     """Collect one exchange while it happens."""
 
@@ -88,16 +102,21 @@ class Tape:
         self._clock = clock
         self._times = [clock()]
         self._status = 0
-        self._headers: Mapping[str, str] = {}
+        self.received: Mapping[str, str] = {}
         self._chunks: list[str] = []
         self._failure: tuple[Kind, str] | None = None
         self._ended = False
+
+    @property
+    def hosted(self) -> bool:
+        """Whether NVIDIA's endpoint was asked."""
+        return is_hosted(self.request.headers["host"].partition(":")[0])
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Take note of the headers."""
         self._times.append(self._clock())
         self._status = status
-        self._headers = {name.lower(): value for name, value in headers.items() if name.lower() not in _DROPPED}
+        self.received = headers
 
     def chunk(self, chunk: bytes) -> None:
         """Take note of a chunk."""
@@ -114,10 +133,11 @@ class Tape:
 
     def recording(self, redactor: Redactor) -> Recording:
         """Return it in the form that is kept."""
+        headers = {name.lower(): value for name, value in self.received.items() if name.lower() not in _DROPPED}
         return Recording(
             request=normal(self.request, redactor),
             status=self._status,
-            headers=redactor.headers(self._headers),
+            headers=redactor.headers(headers),
             chunks=redactor.chunks(self._chunks),
             seconds=[round(later - sooner, 3) for sooner, later in pairwise(self._times)],
             failure=self._failure and (self._failure[0], redactor.text(self._failure[1])),
@@ -150,14 +170,18 @@ def body_of(request: RecordedRequest) -> JsonValue:
     return document
 
 
-def dumped(recordings: Iterable[Recording]) -> bytes:
+def dumped(held: Held) -> bytes:
     """Return a file's content."""
-    document = {"version": _VERSION, "recordings": [_dumped(each) for each in recordings]}
+    document = {
+        "version": _VERSION,
+        "hosted": held.hosted,
+        "recordings": [_dumped(each) for each in held.recordings],
+    }
     # The only characters that UTF-8 has not are lone surrogates, and this is how JSON escapes them.
     return f"{json.dumps(document, ensure_ascii=False, indent=2)}\n".encode(errors="backslashreplace")
 
 
-def loaded(content: bytes) -> list[Recording]:
+def loaded(content: bytes) -> Held:
     """Read a file's content.
 
     Raises:
@@ -167,7 +191,8 @@ def loaded(content: bytes) -> list[Recording]:
     try:
         if document["version"] != _VERSION:
             raise ValueError(f"its version is {document['version']!r}, this library knows {_VERSION}")
-        return [_loaded(each) for each in document["recordings"]]
+        recordings = [_loaded(each) for each in document["recordings"]]
+        return Held(recordings=recordings, hosted=bool(document["hosted"]))
     except (AttributeError, KeyError, TypeError) as wrong:
         raise ValueError(f"something is missing or of another type: {wrong!r}") from wrong
 

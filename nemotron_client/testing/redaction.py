@@ -83,12 +83,12 @@ class Redactor:
         ]
         self._seen: set[str] = set()
 
-    def learn(self, headers: Mapping[str, str], query: str, body: JsonValue) -> None:
-        """Remember the secrets of a request, to find them wherever they are repeated."""
+    def learn(self, headers: Mapping[str, str], query: str = "", body: JsonValue = None) -> None:
+        """Remember the secrets of a request or an answer, to find them wherever they are repeated."""
         for name, value in headers.items():
             if is_secret_header(name):
                 self._remember(value, value.partition(" ")[2], _password(value))
-                self._remember(*(part.partition("=")[2] for part in value.split("; ")))
+                self._remember(*(cookie.partition("=")[2] for cookie in _cookies(name.lower(), value)))
         self._remember(*(value for name, value in parse_qsl(query) if _is_secret_parameter(name)))
         for secret, text in _strings(body, secret=False):
             self._remember(*([text] if secret else (text[start:end] for start, end, _ in self._edits(text))))
@@ -136,6 +136,7 @@ class Redactor:
             if len(secret) >= _SHORTEST:
                 escaped = json.dumps(secret)[1:-1]
                 self._seen |= {secret, escaped, json.dumps(escaped)[1:-1], quote(secret), quote(secret, safe="")}
+                self._seen.update(_in_base64(secret.encode(errors="surrogateescape")))
 
     def _edits(self, text: str) -> Iterator[Edit]:
         for secret in self._seen:
@@ -209,6 +210,22 @@ def _holds(name: str, value: JsonValue, *, secret: bool) -> bool:
     # A schema tells of a parameter named `api_key`, and holds none.
     is_schema = isinstance(value, dict) and not {"type", "$ref", "anyOf"}.isdisjoint(value)
     return not is_schema and (secret or _NAME.fullmatch(name) is not None)
+
+
+def _cookies(header: str, value: str) -> list[str]:
+    if header != "set-cookie":
+        return value.split("; ")
+    # Several in one, as HTTP clients put them together; what stands after the first semicolon tells where one goes.
+    return [cookie.partition(";")[0] for cookie in value.split(", ")]
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """Yield what of a secret stands in the base64 of any text around it, which may begin at three places."""
+    for before in range(3):
+        # The first letter is the neighbours' too, and so is the last.
+        start, end = -(-before * 4 // 3), (before + len(secret)) * 4 // 3
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + secret)[start:end].decode()
 
 
 def _password(header: str) -> str:

@@ -108,7 +108,7 @@ class Answer:
             "id": f"chatcmpl-{identity}" if chat else f"cmpl-{identity}",
             "object": ("chat.completion.chunk" if stream else "chat.completion") if chat else "text_completion",
             "created": CREATED,
-            "model": fields.get("model", MODEL),
+            "model": fields.get("model") or MODEL,
         }
         deltas = self._deltas()
         if stream:
@@ -204,7 +204,8 @@ class Answer:
         return self.finish_reason or ("tool_calls" if self.tool_calls and not named else "stop")
 
 
-Scripted: TypeAlias = Reply | Callable[[RecordedRequest], Reply]
+Replying: TypeAlias = Callable[[RecordedRequest], Reply]
+Scripted: TypeAlias = Reply | Replying
 """A reply, or what makes one of the request: an `Answer`, or any function."""
 
 
@@ -221,7 +222,7 @@ def tool_calls(*calls: tuple[str, Mapping[str, object] | str], text: str = "") -
     return Answer(text=text, tool_calls=tuple(encoded))
 
 
-def cut(answer: Answer, *, after: int, end: End = "cut") -> Scripted:
+def cut(answer: Answer, *, after: int, end: End = "cut") -> Replying:
     """Break an answer off: a stream after so many chunks (the role's is the first), a body before its end is told."""
 
     def respond(request: RecordedRequest) -> Reply:
@@ -251,7 +252,7 @@ def problem(status: int, title: str, detail: str | None = None, *, headers: Mapp
     return Reply(status=status, headers={"content-type": "application/problem+json", **(headers or {})}, body=body)
 
 
-def stream_error(status: int, message: str, *, type: str | None = None, text: str = "") -> Scripted:
+def stream_error(status: int, message: str, *, type: str | None = None, text: str = "") -> Replying:
     """Fail inside a stream that began with 200, after that text; without a stream, with the error's own status."""
 
     def respond(request: RecordedRequest) -> Reply:

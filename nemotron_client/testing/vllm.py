@@ -4,19 +4,23 @@ Pure: request in, reply out. Measured on a real one, and compared with its answe
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeGuard
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from nemotron_client._json import is_array, is_object
 from nemotron_client.testing.answers import Served, completion
+from nemotron_client.testing.bodies import ChatBody, chat_body, check_tokenized, first, invalid, text_body
 from nemotron_client.testing.conversation import broken_rule
+from nemotron_client.testing.counting import VOCABULARY, token_ids
+from nemotron_client.testing.grammar import grammar_error
+from nemotron_client.testing.limits import contradictions, impossible, refused
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
-from nemotron_client.testing.replies import CREATED, Reply, error
+from nemotron_client.testing.replies import CREATED, Reply, error, stream_error
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
-_CHOICES = frozenset({"auto", "none", "required"})
+_EFFORTS = ["none", "high"]
+_MEDIA = frozenset({"audio_url", "image_url", "input_audio", "video_url"})
 _TOKENIZE = "/tokenize"
 
 
@@ -39,12 +43,16 @@ class VLLM:
         allowed = "GET" if page else "POST"
         if request.method != allowed:
             return Reply(status=405, headers={"allow": allowed}, body={"detail": "Method Not Allowed"})
-        shown = page or _unreadable(request) or next(_refusals(request, served), None)
+        shown = page or _unreadable(request) or first(_refusals(request, served))
         if shown is not None:
             return shown
         if request.path == _TOKENIZE:
-            counted = {"count": request.tokens, "max_model_len": served.max_model_len}
-            return Reply(body={**counted, "tokens": [*range(request.tokens)], "token_strs": None})
+            ids = token_ids(request.json)
+            return Reply(
+                body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": None}
+            )
+        if (wrong := grammar_error(request.json)) is not None:
+            return stream_error(400, wrong)(request)  # found when the answer has begun
         return completion(request, room=served.max_model_len - request.tokens)(request)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:  # noqa: ARG002 - as the gateway's, which needs it
@@ -52,87 +60,7 @@ class VLLM:
         return reply
 
 
-def malformed(fields: Mapping[str, Any], *, chat: bool) -> Iterator[Reply]:
-    """Yield what is wrong with a body's form; its own words are pydantic's, which vLLM has too."""
-    messages = fields.get("messages")
-    if chat and "messages" not in fields:
-        yield _invalid("body.messages", "missing", "Field required", fields)
-    elif chat and not _is_list(messages):
-        yield _invalid("body.messages", "list_type", "Input should be a valid list", messages)
-    elif _is_list(messages):
-        yield from _malformed_messages(messages)
-    try:
-        _Body.model_validate(fields)
-    except ValidationError as wrong:
-        rows = [
-            (".".join(["body", *map(str, row["loc"])]), row["type"], row["msg"], row["input"], row.get("ctx"))
-            for row in wrong.errors(include_url=False)
-        ]
-        yield _invalid_rows([_row(*row) for row in rows], rows[0][0])
-    choice = fields.get("tool_choice")
-    if _is_object(choice) and not _is_object(choice.get("function")):
-        usage = '{"type": "function", "function": {"name": "my_function"}}'
-        message = f"Value error, Expected field `function` in `tool_choice`. Correct usage: `{usage}`"
-        yield _invalid("body", "value_error", message, choice)
-
-
-def impossible(fields: Mapping[str, Any], window: int) -> Iterator[Reply]:
-    """Yield the values that vLLM refuses."""
-    yield from _out_of_range(fields)
-    if (value := _number(fields, "max_completion_tokens", _number(fields, "max_tokens", 1))) < 1:
-        yield _refused(f"max_tokens must be at least 1, got {value}.", "max_tokens", value)
-    if value > window:
-        told = f"max_tokens={value} cannot be greater than max_model_len={window}. Please request fewer output tokens."
-        yield _refused(told, "max_tokens", value)
-    yield from _impossible_together(fields)
-    yield from _wrong_choice(fields.get("tools"), fields.get("tool_choice"))
-
-
-def _out_of_range(fields: Mapping[str, Any]) -> Iterator[Reply]:
-    for name in ("presence_penalty", "frequency_penalty"):
-        if not -2 <= (value := _number(fields, name, 0)) <= 2:
-            yield error(400, f"{name} must be in [-2, 2], got {float(value)}.")
-    if (value := _number(fields, "temperature", 1)) < 0:
-        yield _refused(f"temperature must be non-negative, got {float(value)}.", "temperature", float(value))
-    if value > 2:
-        yield _refused(f"temperature must be in [0, 2], got {float(value)}.", "temperature", float(value))
-    if not 0 < (value := _number(fields, "top_p", 1)) <= 1:
-        yield _refused(f"top_p must be in (0, 1], got {float(value)}.", "top_p", float(value))
-    if (value := _number(fields, "n", 1)) < 1:
-        yield error(400, f"n must be at least 1, got {value}.")
-    if (value := _number(fields, "top_logprobs", 0)) > 20:
-        told = f"Requested sample logprobs of {value}, which is greater than max allowed: 20"
-        yield _refused(told, "logprobs", value)
-
-
-def _impossible_together(fields: Mapping[str, Any]) -> Iterator[Reply]:
-    if fields.get("top_logprobs") and not fields.get("logprobs"):
-        yield _refused("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
-    if fields.get("stream_options") and not fields.get("stream"):
-        yield _refused("Stream options can only be defined when `stream=True`.", "stream_options")
-    wanted: Mapping[str, Any] = fields.get("response_format") or {}
-    if wanted.get("type") == "json_schema" and not wanted.get("json_schema"):
-        told = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
-        yield _refused(told, "response_format")
-
-
-def _wrong_choice(tools: Sequence[Mapping[str, Any]] | None, choice: object) -> Iterator[Reply]:
-    if tools is not None and not tools:
-        told = "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely."
-        yield _refused(told, "tools")
-    if choice is None or choice == "none":
-        return
-    if not tools:
-        yield _refused("When using `tool_choice`, `tools` must be set.", "tool_choice")
-    elif _is_object(choice) and choice["function"].get("name") not in [tool["function"]["name"] for tool in tools]:
-        told = "The tool specified in `tool_choice` does not match any of the specified `tools`"
-        yield _refused(told, "tool_choice")
-    elif isinstance(choice, str) and choice not in _CHOICES:
-        kinds = 'Only named tools, "none", "auto" or "required" are supported.'
-        yield _refused(f"Invalid value for `tool_choice`: {choice}! {kinds}", "tool_choice")
-
-
-def unreadable_conversation(messages: Sequence[Mapping[str, Any]]) -> Iterator[Reply]:
+def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -> Iterator[Reply]:
     """Yield what vLLM stumbles over before Mistral's rules are asked."""
     if not messages:
         yield error(400, "list index out of range")
@@ -143,6 +71,8 @@ def unreadable_conversation(messages: Sequence[Mapping[str, Any]]) -> Iterator[R
             needed = message.get("role") == "tool" or (name == "content" and message.get("role") != "assistant")
             if needed and name not in message:
                 yield error(400, f"'{name}'")
+        if is_array(parts := message.get("content")) and any(_is_media(part) for part in parts):
+            yield error(400, f"{model} is not a multimodal model")
 
 
 def _unreadable(request: RecordedRequest) -> Reply | None:
@@ -150,48 +80,101 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
         message = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
         return error(400, message, type="Bad Request")
     if not request.body:
-        return _invalid("body", "missing", "Field required", None)
+        return invalid("body", "missing", "Field required", None)
     try:
         fields = json.loads(request.body)
     except json.JSONDecodeError as wrong:
-        return _invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
+        return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
     if isinstance(fields, dict):
         return None
     what = "Input should be a valid dictionary or object to extract fields from"
-    return _invalid("body", "model_attributes_type", what, fields)
+    return invalid("body", "model_attributes_type", what, fields)
 
 
 def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
-    """Yield what is wrong in the order in which vLLM looks; it tells of the first."""
+    """Yield what is wrong in the order in which vLLM looks; it tells of the first.
+
+    Raises:
+        Malformed: The body has another form.
+    """
     fields = request.json
-    chat = request.path == CHAT or (request.path == _TOKENIZE and "messages" in fields)
-    yield from malformed(fields, chat=chat)
-    if (asked := fields.get("model") or served.model) != served.model:
+    if request.path == _TOKENIZE:
+        check_tokenized(fields)
+        yield from _wrong_model(fields.get("model"), served)
+        yield from _wrong_conversation(fields, served) if "messages" in fields else ()
+        return
+    yield from contradictions(fields)
+    body = chat_body(fields) if request.path == CHAT else text_body(fields)
+    yield from _wrong_model(body.model, served)
+    if body.most_tokens is not None and body.most_tokens > served.max_model_len:
+        most, window = body.most_tokens, served.max_model_len
+        told = f"max_tokens={most} cannot be greater than max_model_len={window}. Please request fewer output tokens."
+        yield refused(told, "max_tokens", most)
+    if isinstance(body, ChatBody):
+        yield from _unsupported(body)
+        yield from _wrong_conversation(fields, served)
+    else:
+        yield from _wrong_prompt(body.prompt, body.suffix)
+    yield from _overflow(request.tokens, served.max_model_len, chat=isinstance(body, ChatBody))
+    yield from impossible(body, served.max_model_len - request.tokens)
+
+
+def _wrong_model(asked: str | None, served: Served) -> Iterator[Reply]:
+    if asked and asked != served.model:
         yield error(404, f"The model `{asked}` does not exist. Valid aliases: {served.model}.", param="model")
-    if not chat and not fields.get("prompt"):
-        yield _refused("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-    yield from impossible(fields, served.max_model_len)
-    if chat:
-        yield from _wrong_conversation(fields)
-    if request.path != _TOKENIZE:
-        yield from _overflow(request.tokens, served.max_model_len, chat=chat)
 
 
-def _wrong_conversation(fields: Mapping[str, Any]) -> Iterator[Reply]:
+def _unsupported(body: ChatBody) -> Iterator[Reply]:
+    if body.chat_template is not None or body.chat_template_kwargs is not None:
+        yield refused("chat_template is not supported for Mistral tokenizers.", "chat_template")
+    if body.reasoning_effort is not None and body.reasoning_effort not in _EFFORTS:
+        told = f"reasoning_effort={body.reasoning_effort} is not supported by Mistral models."
+        yield refused(f"{told} Supported values are: {_EFFORTS}.", "reasoning_effort")
+
+
+def _wrong_prompt(prompt: str | Sequence[object] | None, suffix: str | None) -> Iterator[Reply]:
+    if not prompt and prompt != []:
+        yield refused("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
+    if suffix is not None:
+        yield error(400, "suffix is only supported for models with FIM completion rendering", param="suffix")
+    if prompt == []:
+        yield error(400, "You must pass at least one prompt")
+    for token in _numbers(prompt or ()):
+        if token >= VOCABULARY:
+            yield error(400, f"Token id {token} is out of vocabulary")
+
+
+def _numbers(prompt: object) -> Iterator[int]:
+    if isinstance(prompt, int):
+        yield prompt
+    elif is_array(prompt):
+        for each in prompt:
+            yield from _numbers(each)
+
+
+def _wrong_conversation(fields: Mapping[str, Any], served: Served) -> Iterator[Reply]:
     messages = fields["messages"]
-    yield from unreadable_conversation(messages)
-    continued = bool(fields.get("continue_final_message")) and fields.get("add_generation_prompt") is False
-    if messages[-1]["role"] == "assistant" and not continued:
+    yield from unreadable_conversation(messages, served.model)
+    generates, continues = fields.get("add_generation_prompt", True), fields.get("continue_final_message", False)
+    is_answer = messages[-1]["role"] == "assistant"
+    if generates and continues:
+        yield error(400, "Cannot set both `add_generation_prompt` and `continue_final_message` to True.")
+    if generates and is_answer:
         told = "Cannot set `add_generation_prompt` to True when the last message is from the assistant."
         yield error(400, f"{told} Consider using `continue_final_message` instead.")
-    broken = broken_rule(messages, fields.get("tools") or (), continued=continued, hosted=False)
+    if continues and not is_answer:
+        told = "Cannot set `continue_final_message` to True when the last message is not from the assistant."
+        yield error(400, told)
+    broken = broken_rule(messages, fields.get("tools") or (), continued=continues, hosted=False)
     if broken is not None:
         yield error(400, broken)
 
 
+def _is_media(part: object) -> bool:
+    return is_object(part) and part.get("type") in _MEDIA
+
+
 def _overflow(tokens: int, window: int, *, chat: bool) -> Iterator[Reply]:
-    if tokens == window:
-        yield _refused("max_tokens must be at least 1, got 0.", "max_tokens", 0)
     if tokens > window:
         count = tokens if chat else window + 1
         told = (
@@ -199,7 +182,7 @@ def _overflow(tokens: int, window: int, *, chat: bool) -> Iterator[Reply]:
             f"{'' if chat else 'at least '}{count} input tokens, which exceeds this limit even without any output "
             "tokens. Please reduce the length of the input prompt."
         )
-        yield _refused(told, "input_tokens", count)
+        yield refused(told, "input_tokens", count)
 
 
 def _page(path: str, served: Served) -> Reply | None:
@@ -211,6 +194,8 @@ def _page(path: str, served: Served) -> Reply | None:
     bodies: dict[str, bytes | dict[str, object]] = {
         "/v1/models": {"object": "list", "data": [card]},
         "/health": b"",
+        "/ping": b"",
+        "/load": {"server_load": 0},
         "/version": {"version": "0.32.0"},
         "/v1/health/ready": {"object": "health.response", "message": "Service is ready."},
         "/v1/health/live": {"object": "health.response", "message": "Service is live."},
@@ -218,76 +203,3 @@ def _page(path: str, served: Served) -> Reply | None:
         "/v1/metadata": metadata,
     }
     return Reply(body=bodies[path]) if path in bodies else None
-
-
-def _malformed_messages(messages: Sequence[object]) -> Iterator[Reply]:
-    for index, message in enumerate(messages):
-        where = f"body.messages.{index}"
-        if not _is_object(message):
-            yield _invalid(where, "dict_type", "Input should be a valid dictionary", message)
-        elif not isinstance(content := message.get("content", ""), str | list) and (
-            content is not None or message.get("role") != "assistant"
-        ):
-            yield _invalid(f"{where}.content", "string_type", "Input should be a valid string", content)
-
-
-class _Function(BaseModel):
-    name: str
-
-
-class _Tool(BaseModel):
-    model_config = ConfigDict(from_attributes=True)  # as vLLM's, for the same words
-
-    function: _Function
-
-
-class _Body(BaseModel):
-    """The fields whose form is checked here; the rest is passed over."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    top_logprobs: int | None = None
-    n: int | None = None
-    seed: int | None = None
-    stream: bool | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    tools: list[_Tool] | None = None
-
-
-def _number(fields: Mapping[str, Any], name: str, default: float) -> float:
-    value = fields.get(name)
-    return default if value is None else value if isinstance(value, int | float) else float(value)
-
-
-def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, dict)
-
-
-def _is_list(value: object) -> TypeGuard[Sequence[object]]:
-    return isinstance(value, list)
-
-
-def _refused(told: str, param: str, value: object = None) -> Reply:
-    where = f"parameter={param}" if value is None else f"parameter={param}, value={value}"
-    return error(400, f"{told} ({where})", param=param)
-
-
-def _invalid(where: str, kind: str, message: str, value: object, ctx: object = None) -> Reply:
-    return _invalid_rows([_row(where, kind, message, value, ctx)], where)
-
-
-def _row(where: str, kind: str, message: str, value: object, ctx: object) -> dict[str, object]:
-    shown = str(value)
-    if isinstance(value, Sized) and not isinstance(value, str):
-        shown = f"<{type(value).__name__} of {len(value)} items>"
-    row: dict[str, object] = {"type": kind, "loc": where, "msg": message, "input": shown}
-    return row if ctx is None else {**row, "ctx": ctx}
-
-
-def _invalid_rows(rows: Sequence[Mapping[str, object]], where: str) -> Reply:
-    told = "\n  ".join([f"{len(rows)} validation error{'s' if len(rows) > 1 else ''}:", *map(str, rows)])
-    return error(400, told, type="Bad Request", param=where)

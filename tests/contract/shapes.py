@@ -1,7 +1,7 @@
 """What of an answer is the server's form and not the model's words: what MockServer has in common with vLLM."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from nemotron_client._json import is_array, is_object
 
@@ -9,21 +9,27 @@ from nemotron_client._json import is_array, is_object
 _FREE = frozenset({"id", "created", "system_fingerprint", "tokens", "count", "permission"})
 
 
-def shape(status: int, content_type: str, body: bytes) -> object:
+def shape(status: int, headers: Mapping[str, str], body: bytes) -> object:
     """Return the form of an answer: of an error all of it, else its fields and the kinds of their values."""
+    kind = headers.get("content-type", "")
+    head = (status, kind, headers.get("allow"))
+    if not body:
+        return head
     if status >= 400:
-        return status, json.loads(body)
-    if content_type.startswith("text/event-stream"):
+        return *head, json.loads(body)
+    if kind.startswith("text/event-stream"):
         events = [row.removeprefix(b"data: ") for row in body.split(b"\n\n") if row.startswith(b"data: ")]
         assert events.pop() == b"[DONE]"
         parts = [json.loads(event) for event in events]
+        if "error" in parts[-1]:
+            return *head, parts[-1]
         # Of the chunks in the middle there are as many as the model has words.
         return (
-            status,
+            *head,
             sorted({path for part in parts for path in _fields(part)}),
             *(sorted(set(_fields(part))) for part in (parts[0], parts[-1])),
         )
-    return status, sorted(set(_fields(json.loads(body)))) if body else []
+    return *head, sorted(set(_fields(json.loads(body))))
 
 
 def _fields(value: object, path: str = "") -> Iterator[str]:

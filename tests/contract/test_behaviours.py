@@ -1,7 +1,9 @@
 """What the client does, whichever of its faces, HTTP libraries and roads to a server is taken."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -22,14 +24,16 @@ from nemotron_client import (
     PaymentRequiredError,
     PermissionDeniedError,
     RateLimitError,
+    RetryPolicy,
     StreamInterruptedError,
+    StreamTimeoutError,
     TextDelta,
     Timeout,
     ToolCallDone,
     UnprocessableEntityError,
 )
 from nemotron_client.testing import FakeServer, Reply, cut, error, problem, stream_error, text, tool_calls
-from tests.captures import error_bodies, load, names
+from tests.captures import Capture, error_bodies, load, names
 from tests.client.either import Either
 from tests.contract.conftest import Clock, Connect, Server
 
@@ -131,27 +135,48 @@ async def test_every_shape_of_an_error_is_the_error_of_its_status(connect: Conne
     assert seen > 50
 
 
-async def test_every_recorded_stream_is_read_as_it_ended(connect: Connect, fake: FakeServer) -> None:
-    client = connect(fake)
-    seen = 0
+def recorded_streams() -> Iterator[Capture]:
     for name in names():
         capture = load(name)
-        if not capture.headers.get("content-type", "").startswith("text/event-stream"):
-            continue
-        seen += 1
+        if capture.headers.get("content-type", "").startswith("text/event-stream"):
+            yield capture
+
+
+def spelled(capture: Capture) -> tuple[str, list[str]]:
+    """Put together by hand what the first choice of a recorded stream says, and the arguments of its calls."""
+    rows = [row.removeprefix("data: ") for row in capture.body.decode().splitlines() if row.startswith("data: {")]
+    choices = [choice for row in rows for choice in json.loads(row).get("choices", ()) if choice["index"] == 0]
+    deltas: list[Mapping[str, Any]] = [choice.get("delta", {"content": choice.get("text")}) for choice in choices]
+    calls: dict[int, str] = {}
+    for call in (call for delta in deltas for call in delta.get("tool_calls") or ()):
+        arguments: str = call["function"].get("arguments") or ""
+        calls[call["index"]] = calls.get(call["index"], "") + arguments
+    return "".join(delta.get("content") or "" for delta in deltas), [*calls.values()]
+
+
+async def test_every_recorded_stream_says_what_it_said_and_ends_as_it_ended(connect: Connect, fake: FakeServer) -> None:
+    client = connect(fake)
+    seen: Counter[str] = Counter()
+    for capture in recorded_streams():
+        seen[capture.name.partition("/")[0]] += 1
         fake.reply(Reply(chunks=[capture.body]))
+        said, arguments = spelled(capture)
         if capture.path == "/v1/completions":
             async with await client.complete_stream() as pieces:
-                assert await pieces.items(), name
+                told = [piece.choices[0].text for piece in await pieces.items() if piece.choices]
+            assert "".join(told) == said, capture.name
             continue
         async with client.stream() as stream:
             if b'"error"' in capture.body or b"[DONE]" not in capture.body:
                 with pytest.raises(StreamInterruptedError):
                     await stream.until_done()
-            else:
-                await stream.until_done()
-                assert all(choice.finish_reason for choice in stream.snapshot.choices), name
-    assert seen > 20
+                continue
+            await stream.until_done()
+        first = stream.snapshot.choices[0]
+        assert (first.message.content or "") == said, capture.name
+        assert [call.function.arguments for call in first.message.tool_calls or ()] == arguments, capture.name
+        assert all(choice.finish_reason for choice in stream.snapshot.choices), capture.name
+    assert seen.keys() == {"vllm-v3", "vllm-v7", "vllm-v11", "vllm-v13", "llamacpp"}
 
 
 @pytest.mark.parametrize("reply", [error(503, "busy"), problem(429, "Too Many Requests"), Reply(status=0, end="reset")])
@@ -162,6 +187,29 @@ async def test_what_may_pass_is_tried_again_after_a_wait(
     assert (await client.create()).text == "Here I am."
     assert server.posts == 2
     assert len(clock.waits) == 1
+
+
+async def test_a_server_that_says_when_to_come_again_is_believed(client: Either, server: Server, clock: Clock) -> None:
+    server.reply(error(429, "slow down", headers={"retry-after": "7"}), text("Here I am."))
+    assert (await client.create()).text == "Here I am."
+    assert [int(wait) for wait in clock.waits] == [7]
+
+
+async def test_a_rate_limit_is_waited_out_for_a_time_and_no_longer(
+    connect: Connect, server: Server, clock: Clock
+) -> None:
+    server.always(problem(429, "Too Many Requests"))
+    with pytest.raises(RateLimitError):
+        await connect(server, retry=RetryPolicy(rate_limit_wait=5)).create()
+    assert sum(clock.waits) == pytest.approx(5, abs=0.5)
+    assert server.posts == 3
+
+
+async def test_the_limit_of_a_call_spans_its_waits(connect: Connect, server: Server, clock: Clock) -> None:
+    server.always(error(503, "busy", headers={"retry-after": "30"}))
+    with pytest.raises(InternalServerError, match="busy"):
+        await connect(server, timeout=Timeout(total=40)).create()
+    assert (server.posts, [int(wait) for wait in clock.waits]) == (2, [30])
 
 
 async def test_what_will_not_pass_is_tried_once(client: Either, server: Server, clock: Clock) -> None:
@@ -191,3 +239,14 @@ async def test_silence_is_a_timeout_and_is_not_sent_again(connect: Connect, serv
     with pytest.raises(APITimeoutError):
         await connect(server, timeout=Timeout(first_event=0.05)).create()
     assert server.posts == 1
+
+
+async def test_a_stream_that_falls_silent_is_a_timeout_that_keeps_what_had_come(
+    connect: Connect, server: Server
+) -> None:
+    server.reply(cut(text("Once upon a time"), after=3, end="hang"))
+    async with connect(server, timeout=Timeout(idle=0.05)).stream() as stream:
+        with pytest.raises(StreamTimeoutError) as broken:
+            await stream.until_done()
+    assert broken.value.partial is not None
+    assert broken.value.partial.text == "Once upon"

@@ -21,8 +21,8 @@ import anyio
 import pytest
 
 import nemotron_client
-from nemotron_client import APIError, Nemotron, Timeout, testing
-from nemotron_client.testing import MockServer
+from nemotron_client import APIError, testing
+from nemotron_client.testing import FakeServer, MockServer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -135,16 +135,16 @@ FAILURES = re.findall(r"^\| [^|]+ \| `(\w+\(.+)` \| `(\w+Error)` \|$", TESTING.r
 
 @pytest.mark.parametrize(("reply", "error"), FAILURES)
 def test_each_failure_on_the_page_about_testing_raises_what_the_table_says(reply: str, error: str) -> None:
-    impatient = Timeout(first_event=0.2, idle=0.1)
-    with MockServer() as server, Nemotron(base_url=server.base_url, max_retries=0, timeout=impatient) as client:
-        server.reply(eval(reply, dict(vars(testing))))  # noqa: S307 - our own page
+    with FakeServer() as fake:
+        fake.reply(eval(reply, dict(vars(testing))))  # noqa: S307 - our own page
+        client = fake.client(max_retries=0)
         with pytest.raises(APIError) as met, client.chat.completions.stream(messages="Hello") as stream:
             stream.get_final_text()
     assert type(met.value).__name__ == error
 
 
 def test_the_table_of_failures_is_read() -> None:
-    assert len(FAILURES) == 12
+    assert len(FAILURES) == 18
 
 
 def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:

@@ -87,7 +87,5 @@ def refusal(template: Template, messages: Conversation, tools: Conversation | No
 
 
 def _read(messages: Conversation, tools: Conversation | None) -> object:
-    # mistral-common 1.13 does this itself; 1.12, which goes with the oldest pydantic, doesn't know developers.
-    known = [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]
     continued = messages[-1]["role"] == "assistant"
-    return _requests.ChatCompletionRequest.from_openai(known, tools, model="m", continue_final_message=continued)
+    return _requests.ChatCompletionRequest.from_openai(messages, tools, model="m", continue_final_message=continued)

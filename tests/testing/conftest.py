@@ -1,8 +1,9 @@
 """A client whose requests are answered in the process: blocking, on asyncio and on trio; of each HTTP library."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Literal, Protocol, TypedDict, Unpack
 
 import httpx
@@ -10,8 +11,10 @@ import httpx2
 import pytest
 
 from nemotron_client import Timeout
+from nemotron_client.testing import FakeServer, MockServer
 from nemotron_client.testing.inprocess import InProcess
 from tests.client.either import Either
+from tests.testing.wire import Ask, Chat, asking
 
 Variant = Literal["sync", "asyncio", "trio"]
 Library = Literal["made", "httpx", "httpx2"]
@@ -84,3 +87,43 @@ def nonblocking(library: Library) -> httpx.AsyncClient | httpx2.AsyncClient | No
     if library == "httpx":
         return httpx.AsyncClient(verify=NO_CERTIFICATES)
     return httpx2.AsyncClient(verify=NO_CERTIFICATES) if library == "httpx2" else None
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    with MockServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx2.Client]:
+    with httpx2.Client(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def chat(server: MockServer, http: httpx2.Client) -> Chat:
+    """Post a chat with this user message and these other fields."""
+
+    def post(content: object = "Hello", **fields: object) -> httpx2.Response:
+        messages = fields.pop("messages", [{"role": "user", "content": content}])
+        return http.post(f"{server.base_url}/chat/completions", json={"model": MODEL, "messages": messages, **fields})
+
+    return post
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cassettes" / "test.json"
+
+
+@pytest.fixture
+def vllm() -> Iterator[Ask]:
+    with FakeServer(max_model_len=64) as server:
+        yield asking(server)
+
+
+@pytest.fixture
+def hosted() -> Iterator[Ask]:
+    with FakeServer(max_model_len=64, personality="hosted") as server:
+        yield asking(server)

@@ -3,11 +3,8 @@
 import gzip
 import json
 import re
-import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
 
 import anyio
 import httpx2
@@ -17,10 +14,7 @@ from hypothesis import strategies as st
 
 from nemotron_client import (
     APIConnectionError,
-    APIError,
-    AsyncNemotron,
     InternalServerError,
-    Nemotron,
     StreamInterruptedError,
     TextDelta,
     ToolMessage,
@@ -29,7 +23,6 @@ from nemotron_client import (
 from nemotron_client.testing import (
     Cassette,
     CassetteError,
-    FakeServer,
     MockServer,
     Reply,
     UnusedRecordingWarning,
@@ -39,41 +32,10 @@ from nemotron_client.testing import (
     text,
     tool_calls,
 )
-from nemotron_client.testing.cassettes import Mode
-from nemotron_client.testing.recordings import Recording, dumped, loaded
+from nemotron_client.testing.recordings import Held, Recording, dumped, loaded
 from tests.client.either import Either
 from tests.testing.conftest import MODEL, Connect
-
-KEY = "nvapi-made-up-0123456789"
-ELSEWHERE = "http://nobody-is-here/v1"
-
-
-@pytest.fixture
-def server() -> Iterator[MockServer]:
-    with MockServer() as server:
-        yield server
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cassettes" / "test.json"
-
-
-def ask(cassette: Cassette, question: str = "Hello", base_url: str = ELSEWHERE, temperature: float = 1) -> str | None:
-    with cassette.client(base_url=base_url, model=MODEL, api_key=KEY, max_retries=0) as client:
-        return client.chat.completions.create(messages=question, temperature=temperature).text
-
-
-def record(path: Path, server: MockServer, *questions: str) -> None:
-    with Cassette(path, "record") as cassette:
-        for question in questions:
-            ask(cassette, question, server.base_url)
-
-
-def held_in(path: Path) -> dict[str, Any]:
-    held: dict[str, Any] = json.loads(path.read_text())
-    return held
-
+from tests.testing.recording import ELSEWHERE, KEY, ask, held_in, record
 
 # --- Whatever the client and its HTTP library ---
 
@@ -188,6 +150,7 @@ def test_the_file_can_be_read_and_compared(path: Path, server: MockServer) -> No
     seconds = [each["response"].pop("seconds") for each in held["recordings"]]
     assert held == {
         "version": 1,
+        "hosted": False,
         "recordings": [
             {
                 "request": {
@@ -239,7 +202,7 @@ def test_every_byte_and_every_edge_of_a_chunk_comes_back(chunks: list[bytes], sp
         seconds=[0.25] * (1 + len(chunks)),
         failure=None,
     )
-    (back,) = loaded(dumped([recording]))
+    (back,) = loaded(dumped(Held(recordings=[recording], hosted=False))).recordings
     assert back == recording
     exchange = back.exchange(timed=True)
     assert [*exchange.chunks] == [(0.25, chunk) for chunk in chunks]
@@ -274,7 +237,7 @@ RESPONSE: dict[str, object] = {"status": 200, "headers": {}, "seconds": "1", "ch
 
 
 def held(recordings: list[dict[str, object]]) -> str:
-    return json.dumps({"version": 1, "recordings": recordings})
+    return json.dumps({"version": 1, "hosted": True, "recordings": recordings})
 
 
 @pytest.mark.parametrize(
@@ -358,167 +321,3 @@ def test_recordings_that_were_not_used_are_told_unless_the_test_failed(path: Pat
     cassette = Cassette(path)
     ask(cassette, "Two")
     cassette.close(failed=True)
-
-
-# --- Modes ---
-
-
-def test_auto_records_what_is_not_there_and_replays_what_is(path: Path, server: MockServer) -> None:
-    for is_recording in (True, False):
-        with Cassette(path) as cassette:
-            assert (cassette.is_recording, cassette.plays) == (is_recording, not is_recording)
-            ask(cassette, base_url=server.base_url)
-    assert server.posts == 1
-
-
-def test_record_writes_the_file_anew(path: Path, server: MockServer) -> None:
-    record(path, server, "One", "Two")
-    record(path, server, "Three")
-    assert len(held_in(path)["recordings"]) == 1
-
-
-def test_off_sends_all_and_writes_nothing(path: Path, server: MockServer) -> None:
-    with Cassette(path, "off") as cassette:
-        ask(cassette, base_url=server.base_url)
-    assert (server.posts, path.exists()) == (1, False)
-
-
-def test_a_test_that_asks_nothing_needs_no_cassette(path: Path) -> None:
-    for mode in get_args(Mode):
-        with Cassette(path, mode):
-            pass
-    assert not path.exists()
-
-
-def test_replay_without_a_file_tells_how_to_get_one(path: Path) -> None:
-    with (
-        pytest.raises(CassetteError, match=r"There is no cassette .* To record it: mode="),
-        Cassette(path, "replay") as c,
-    ):
-        ask(c)
-
-
-def test_an_empty_cassette_shows_what_was_asked(path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(dumped([]))
-    with (
-        pytest.raises(CassetteError, match=r'nothing was recorded, and this was asked:\n\{\n  "headers"'),
-        Cassette(path) as c,
-    ):
-        ask(c)
-
-
-def test_an_unknown_mode_is_refused(path: Path) -> None:
-    wrong: Any = "rewind"
-    with pytest.raises(ValueError, match="mode='rewind': give one of replay, auto, record, off"):
-        Cassette(path, wrong)
-
-
-@pytest.mark.parametrize(("mode", "doing"), [("replay", "replaying"), ("record", "recording"), ("off", "off")])
-def test_it_shows_what_it_does(mode: Mode, doing: str) -> None:
-    assert repr(Cassette("a.json", mode)) == f"<Cassette 'a.json' {doing}>"
-
-
-# --- Ways to a client ---
-
-
-@pytest.mark.parametrize("method", ["client", "async_client"])
-def test_to_replay_needs_no_key_for_the_hosted_endpoint(
-    path: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client: Nemotron | AsyncNemotron = getattr(Cassette(path, "replay"), method)(api_key=None)
-    assert "integrate.api.nvidia.com" in repr(client)
-    monkeypatch.setenv("NVIDIA_API_KEY", KEY)
-    assert getattr(Cassette(path, "replay"), method)()
-
-
-def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path, server: MockServer) -> None:
-    with Cassette(path) as cassette:
-        client = cassette.client(base_url=server.base_url, model=MODEL)
-        client.chat.completions.create(messages="Hello")
-    with pytest.raises(CassetteError, match="was closed"):
-        client.chat.completions.create(messages="Hello")
-    assert server.posts == 1
-
-
-def test_connections_to_a_recorded_server_are_not_left_open(path: Path, server: MockServer) -> None:
-    with Cassette(path) as cassette:
-        cassette.client(base_url=server.base_url).models.list()
-        assert server.open_connections == 0
-
-
-# --- Times ---
-
-
-def test_times_are_kept_but_do_not_pass_unless_a_clock_is_given(path: Path) -> None:
-    with MockServer(chunk_delay=0.02) as server, Cassette(path) as cassette:
-        server.reply(text("Once upon a time"))
-        client = cassette.client(base_url=server.base_url, model=MODEL)
-        with client.chat.completions.stream(messages="Hello") as stream:
-            stream.until_done()
-    slept: list[float] = []
-    for sleep in (None, slept.append):
-        with Cassette(path, sleep=sleep) as cassette:
-            client = cassette.client(base_url=ELSEWHERE, model=MODEL)
-            with client.chat.completions.stream(messages="Hello") as stream:
-                stream.until_done()
-    assert len(slept) >= 7
-    assert sum(slept) >= 0.1
-
-
-def test_a_replayed_test_is_fast(path: Path, server: MockServer) -> None:
-    record(path, server, "Hello", "And now?")
-
-    def replay() -> float:
-        began = time.perf_counter()
-        with Cassette(path) as cassette:
-            ask(cassette, "Hello")
-            ask(cassette, "And now?")
-        return time.perf_counter() - began
-
-    assert min(replay() for _ in range(5)) < 0.05  # the figure is 5 ms; this is to find what is out by a magnitude
-
-
-# --- Secrets ---
-
-
-def test_no_secret_is_in_the_file_or_in_what_is_told(path: Path, server: MockServer) -> None:
-    halves = [KEY[:9].encode(), KEY[9:].encode()]
-    server.reply(
-        Reply(body={"echo": f"{KEY} hunter22-hunter22"}, headers={"x-echo": KEY, "x-auth-token": "abc"}),
-        Reply(chunks=[b'data: {"content":"hunter22"}\n\n', b'data: {"content":"-hunter22"}\n\n', *halves]),
-    )
-    with Cassette(path, "record", redact=["Jane Doe"]) as cassette:
-        http = cassette.attach(httpx2.Client(trust_env=False, cookies={"sid": "cookie-cookie"}))
-        headers = {"authorization": f"Bearer {KEY}"}
-        body = {"password": "hunter22-hunter22", "prompt": "I am Jane Doe, cookie-cookie"}
-        for _ in range(2):
-            http.post(f"{server.base_url}/completions?token=in-the-query", json=body, headers=headers)
-        http.close()
-    written = path.read_text()
-    for secret in (KEY, KEY[9:], "hunter22", "cookie-cookie", "in-the-query", "Jane Doe", "abc"):
-        assert secret not in written
-    assert "I am ***, ***" in written
-    with pytest.raises(CassetteError) as caught, Cassette(path, redact=["Jane Doe"]) as cassette:
-        ask(cassette, f"Is {KEY} known to Jane Doe?")
-    assert "Is *** known to ***?" in str(caught.value)
-    assert KEY not in repr(cassette.requests[0].headers)
-
-
-# --- A cassette as a script ---
-
-
-def test_what_was_recorded_can_be_the_script_of_a_fake(path: Path, server: MockServer) -> None:
-    server.reply("Hi!", cut(text("Once upon"), after=2), Reply(status=0, end="reset"))
-    with Cassette(path) as cassette:
-        client = cassette.client(base_url=server.base_url, max_retries=0)
-        client.chat.completions.create(messages="Hello")
-        for _ in range(2):
-            with pytest.raises(APIError), client.chat.completions.stream(messages="Hello") as stream:
-                stream.until_done()
-    with FakeServer(*replayed(path)) as fake:
-        client = fake.client(max_retries=0)
-        assert client.chat.completions.create(messages="Anything").text == "Hi!"
-        for _ in range(2):
-            with pytest.raises(APIError), client.chat.completions.stream(messages="Hello") as stream:
-                stream.until_done()

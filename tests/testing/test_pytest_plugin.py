@@ -19,7 +19,7 @@ Run = Callable[..., pytest.RunResult]
 APPLICATION = """
     import pytest
 
-    from nemotron_client import Nemotron
+    from nemotron_client import AsyncNemotron, Nemotron
     from nemotron_client.testing import error, text
 
     def ask(client, question="Hello"):
@@ -188,6 +188,28 @@ GUARDED = """
         asyncio.run(asyncio.open_connection("example.com", 80))
 
     {mark}
+    def test_name_of_old():
+        socket.gethostbyname("old.example.com")
+
+    {mark}
+    def test_swallowed_whatever_it_is():
+        try:
+            socket.create_connection(("192.0.2.2", 80))
+        except BaseException:
+            pass
+
+    {mark}
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_async(backend):
+        import anyio
+
+        async def main():
+            async with AsyncNemotron(base_url="https://async.example.com/v1", max_retries=0) as client:
+                await client.chat.completions.create(messages="Hello")
+
+        anyio.run(main, backend=backend)
+
+    {mark}
     def test_datagram():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
             one.sendto(b"x", ("192.0.2.1", 9))
@@ -201,11 +223,15 @@ GUARDED = """
 
 def test_the_guard_fails_tests_that_would_leave_this_machine_whatever_they_swallow(run: Run) -> None:
     done = run(GUARDED.format(mark='@pytest.mark.usefixtures("nemotron_guard")'))
-    done.assert_outcomes(passed=1, failed=3)
+    done.assert_outcomes(passed=1, failed=7)
     done.stdout.fnmatch_lines(
         [
             "*The network guard refused a connection to 192.0.2.1, port 80.*",
             "*The network guard refused a connection to example.com, port 80.*",
+            "*The network guard refused a connection to old.example.com.*",
+            "*The network guard refused a connection to 192.0.2.2, port 80.*",
+            "*The network guard refused a connection to async.example.com, port 443.*",
+            "*The network guard refused a connection to async.example.com, port 443.*",
             "*The network guard refused a connection to 192.0.2.1, port 9.*",
         ]
     )

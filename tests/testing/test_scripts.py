@@ -1,0 +1,126 @@
+"""What a test can have the server answer, to whom and in which order, and how it is told of a mistake in that."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from nemotron_client.testing import (
+    MockServer,
+    RecordedRequest,
+    Reply,
+    error,
+    problem,
+    text,
+)
+from tests.testing.wire import Chat, said
+
+
+def test_scripted_replies_come_in_order_and_then_the_answers_that_need_no_script(
+    server: MockServer, chat: Chat
+) -> None:
+    server.reply(error(503, "busy"), text("scripted"))
+    assert [chat().status_code, said(chat()), said(chat())] == [503, "scripted", "Hello! How can I help you today?"]
+
+
+def test_a_standing_reply_comes_when_nothing_is_queued_until_it_is_taken_back(server: MockServer, chat: Chat) -> None:
+    server.always(text("always"))
+    server.reply(text("once"))
+    assert [said(chat()) for _ in range(3)] == ["once", "always", "always"]
+    server.always(None)
+    assert said(chat()) == "Hello! How can I help you today?"
+
+
+def test_a_path_has_a_script_of_its_own_and_others_are_untouched(
+    server: MockServer, chat: Chat, http: httpx2.Client
+) -> None:
+    server.reply(problem(503, "Service Unavailable"), path="/v1/models")
+    server.always(Reply(status=202), path="/v2/anything")
+    server.reply(text("for completions"))
+    urls = [f"{server.base_url}/models", f"{server.base_url}/models", f"{server.base_url[:-3]}/v2/anything"]
+    assert [http.get(url).status_code for url in urls] == [503, 200, 202]
+    assert said(chat()) == "for completions"
+
+
+def test_the_script_of_a_path_goes_before_that_of_all_completions(server: MockServer, chat: Chat) -> None:
+    path = "/v1/chat/completions"
+    server.always(text("always, anywhere"))
+    server.always(text("always, here"), path=path)
+    server.reply(text("anywhere"))
+    server.reply(text("here"), path=path)
+    assert [said(chat()) for _ in range(3)] == ["here", "anywhere", "always, here"]
+    server.always(None, path=path)
+    assert said(chat()) == "always, anywhere"
+
+
+def test_a_function_of_the_request_is_a_reply_too(server: MockServer, chat: Chat) -> None:
+    server.always(lambda request: text(request.headers["user-agent"].partition("/")[0])(request))
+    assert said(chat()) == "python-httpx2"
+
+
+# --- Scripts that are wrong ---
+
+
+def post(http: httpx2.Client, server: MockServer) -> httpx2.Response:
+    return http.post(f"{server.base_url}/completions", json={"prompt": "Hello"})
+
+
+def test_a_function_that_fails_fails_the_test_and_the_client_gets_a_500_that_it_wont_try_again(
+    http: httpx2.Client,
+) -> None:
+    def broken(request: RecordedRequest) -> Reply:
+        raise LookupError(request.path)
+
+    server = MockServer().start()
+    server.reply(broken, broken)
+    for _ in range(2):
+        response = post(http, server)
+        assert (response.status_code, response.headers["x-should-retry"]) == (500, "false")
+        assert "LookupError('/v1/completions')" in response.json()["error"]["message"]
+    with pytest.raises(LookupError, match="/v1/completions"):
+        server.close()
+    server.close()  # it has been told
+
+
+def test_leaving_the_block_tells_of_a_function_that_returned_no_reply(http: httpx2.Client) -> None:
+    def forgot(_: RecordedRequest) -> Any:  # noqa: ANN401 - what no checker lets pass
+        return text("x")
+
+    def serve() -> None:
+        with MockServer() as server:
+            server.always(forgot)
+            assert post(http, server).status_code == 500
+
+    with pytest.raises(TypeError, match=r"returned Answer\(text='x'.*, not a Reply"):
+        serve()
+
+
+def test_chunks_that_fail_after_the_headers_cut_the_answer_and_fail_the_test(
+    http: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"data: {}\n\n"
+        raise LookupError("of a chunk")
+
+    server = MockServer().start()
+    server.reply(Reply(chunks=chunks()))
+    with pytest.raises(httpx2.RemoteProtocolError):
+        post(http, server)
+    with pytest.raises(LookupError, match="of a chunk"):
+        server.close()
+    assert [record.name for record in caplog.records] == ["nemotron_client.testing"]
+
+
+def test_what_is_no_reply_is_refused_where_it_is_scripted(server: MockServer) -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"5 is no reply: give a text, tool_calls\(\.\.\.\)"):
+        server.reply(wrong)
+    with pytest.raises(TypeError, match="5 is no reply"):
+        server.always(wrong)
+
+
+def test_what_is_no_text_is_refused_where_it_is_scripted() -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match="The text of an answer is a str, not 5"):
+        text(wrong)
