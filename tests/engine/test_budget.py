@@ -131,6 +131,7 @@ LAST: list[Wire] = [{**CALLING}, {**RESULT}]
         pytest.param([U1, A1, U2, U3], [U2, U3], id="all-of-the-last-question-stays"),
         pytest.param([U1, A1, U2, SYSTEM, U3], [U2, SYSTEM, U3], id="also-around-a-system-message"),
         pytest.param([A1, U1], [U1], id="a-greeting-goes-first"),
+        pytest.param([U1, CALLING, U2, RESULT, U3], [U2, U3], id="calls-go-with-results-that-come-late"),
         pytest.param([U1, A1, U2, CALLING, RESULT, *LAST], [U2, *LAST], id="of-a-run-the-last-calls-stay"),
         pytest.param([U1, U2, *LAST, SYSTEM, A1], [U1, U2, SYSTEM, A1], id="or-the-last-answer"),
     ],
