@@ -58,15 +58,16 @@ def tokens(template: Template, messages: Conversation, tools: Conversation | Non
     return len(_ENCODERS[template](tekkenizer()).encode_instruct(request).tokens)
 
 
-def readings(messages: Conversation) -> tuple[Conversation, ...]:
+def readings(messages: Conversation) -> Sequence[Conversation]:
     """Return a conversation as mistral-common reads it, and as vLLM does, which takes only objects for arguments."""
     read: list[dict[str, Any]] = json.loads(json.dumps(messages))
+    differs = False
     for function in (call["function"] for message in read for call in message.get("tool_calls") or ()):
         with suppress(ValueError, TypeError):
             function["arguments"] = json.loads(function["arguments"])
         if not isinstance(function["arguments"], dict):
-            function["arguments"] = {}
-    return messages, read
+            function["arguments"], differs = {}, True
+    return (messages, read) if differs else (messages,)
 
 
 def refusal(template: Template, messages: Conversation, tools: Conversation | None = None) -> str | None:

@@ -302,4 +302,5 @@ def test_what_is_proved_to_fit_does(random: Random, off: int) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
     limit = max(TokenCounter.bound(messages, tools) + off, 2)
     if proven({"messages": messages, "tools": tools}, budget(limit)):
-        assert max(judge.tokens(template, messages, tools) for template in TEMPLATES) < limit
+        readings = judge.readings(messages)
+        assert max(judge.tokens(template, each, tools) for each in readings for template in TEMPLATES) < limit

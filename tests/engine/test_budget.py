@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import cache
 from random import Random
 
 import pytest
@@ -224,9 +225,10 @@ def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(rand
     messages, tools = conversations.conversation(random), conversations.tools(random)
     groups = droppable(messages)
 
-    def judged(dropped: int) -> set[tuple[str, int]]:
+    @cache
+    def judged(dropped: int) -> frozenset[tuple[str, int]]:
         rest = judge.readings(without(messages, groups[:dropped]))
-        return {(each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES}
+        return frozenset((each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES)
 
     def most(dropped: int) -> int:
         return max(tokens for _, tokens in judged(dropped))
