@@ -74,6 +74,7 @@ class AsyncTextCompletions(AsyncResource):
 
         Raises:
             InvalidRequestError: The prompt or an option is not possible; nothing was sent.
+            ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came.
         """
         call = wire.text_call(self._client.config, prompt, options, stream=stream)

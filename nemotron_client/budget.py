@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import itemgetter
 from typing import Literal, TypeAlias, get_args
 
@@ -205,12 +206,14 @@ def fit(
     answer: int = 1,
     templates: Sequence[Template] = TEMPLATES,
     kept: int = 1,
+    places: Sequence[int] | None = None,
 ) -> Fitted:
     """Drop the oldest messages until the rest fits by all the templates, or no more can be dropped.
 
     What is dropped first is an exchange: a user's message, or several in a row, with all that follows up to the next.
     Of the last exchange, or as many as ``kept`` says, the rounds go: an answer or calls, with the results; not the last
-    one. System messages stay. The other arguments are those of :func:`check`.
+    one. System messages stay. ``places`` are where the messages stand for the caller; the other arguments are those of
+    :func:`check`.
 
     Raises:
         TokenBudgetExceededError: What has to stay overflows by every template.
@@ -225,17 +228,22 @@ def fit(
         for number, count in enumerate(report.counts):
             totals[number] -= sum(count.messages[index] for index in group)
         dropped.update(group)
-    places = [index for index in range(len(given)) if index not in dropped]
-    rest = [given[index] for index in places]
+    left = [index for index in range(len(given)) if index not in dropped]
+    rest = [given[index] for index in left]
     report = check(rest, tools, limit=limit, answer=answer, templates=templates)
     if report.overflows:
+        places = left if places is None else [places[index] for index in left]
         raise exceeded(report, "Nothing more can be dropped: shorten these, or ask for fewer max_tokens.", places)
     return Fitted(rest, [given[index] for index in sorted(dropped)], report)
 
 
 def _droppable(roles: Sequence[str], kept: int) -> list[list[int]]:
     """Return the indexes of what may be dropped together, in the order in which it is."""
-    exchanges = _groups([index for index, role in enumerate(roles) if role not in _LASTING], roles, "user")
+    # A tool's result belongs to the calls before it, also where a user's message stands between them.
+    turns = list(accumulate(role == "assistant" for role in roles))
+    indexes = [index for index, role in enumerate(roles) if role not in _LASTING]
+    indexes.sort(key=lambda index: (turns[index], roles[index] == "user"))
+    exchanges = _groups(indexes, roles, "user")
     rounds = [each for exchange in exchanges[-kept:] for each in _groups(exchange, roles, "assistant")[1:-1]]
     return exchanges[:-kept] + rounds
 
@@ -285,8 +293,8 @@ def too_long(what: str, tokens: int, answer: int, limit: int, more: str) -> Toke
     """Make the error for something that takes so many tokens, where the answer must have room for some as well."""
     excess = tokens + answer - limit
     error = TokenBudgetExceededError(
-        f"{what} takes {tokens:,} tokens and the answer must have room for {answer:,}: that is {excess:,} more than the "
-        f"limit of {limit:,}{more}"
+        f"{what} takes {tokens:,} tokens and the answer must have room for {answer:,}: that is {excess:,} more than "
+        f"the limit of {limit:,}{more}"
     )
     error.limit, error.prompt_tokens, error.completion_tokens, error.excess = limit, tokens, answer, excess
     return error

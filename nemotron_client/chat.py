@@ -68,6 +68,7 @@ class ChatCompletions(Resource):
 
         Raises:
             InvalidRequestError: A message or an option is not possible; nothing was sent.
+            ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came.
         """
         call = flows.chat_call(self._client, messages, options, stream=stream)
@@ -135,6 +136,7 @@ class ChatCompletions(Resource):
         Raises:
             InvalidRequestError: The form, a message or an option is not possible; nothing was sent.
             ResponseFormatError: The answer was cut short, refused, or never of the form; it has the text.
+            ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came.
         """
         from ._engine.parsing import Asking
@@ -231,6 +233,7 @@ class ChatCompletions(Resource):
         Raises:
             ToolDefinitionError: A tool can't be offered; nothing was sent.
             InvalidRequestError: A message, an option or an approval is not possible; nothing was sent.
+            ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came; the error's ``run`` has all there was before it.
         """
         from ._transport.threads import ToolThreads

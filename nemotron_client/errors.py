@@ -205,9 +205,10 @@ class TokenBudgetExceededError(ContextOverflowError):
 
     Attributes:
         excess: By how many tokens: so many have to be cut.
-        heaviest: The messages that weigh most, as pairs of index and tokens, the heaviest first.
+        heaviest: The messages that weigh most, or the prompt of several, as pairs of index and tokens, the heaviest
+            first.
         template: The chat template it was counted with: of those that the model may have, the one that takes the fewest
-            tokens.
+            tokens. Empty for a text completion, which has none.
     """
 
     excess: int = 0

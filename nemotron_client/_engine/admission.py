@@ -49,8 +49,9 @@ class Templates:
             with suppress(InvalidRequestError):
                 request: Mapping[str, object] = json.loads(body)
                 counts = check(read_messages(request.get("messages")), _tools(request), templates=self._possible).counts
-                same = {count.template for count in counts if count.total == prompt_tokens}
-                self._possible = tuple(filter(same.__contains__, self._possible)) or self._possible
+                told = {count.template for count in counts if count.total == prompt_tokens}
+                same: tuple[Template, ...] = tuple(each for each in self._possible if each in told)
+                self._possible = same or self._possible
         return self._possible
 
 
@@ -78,10 +79,17 @@ class Candidate:
         body: The request's body, before it is written in JSON.
         budget: What it may take.
         kept: How many of the last exchanges must not be dropped.
+        places: Where its messages stand for the caller; None for in the same places.
     """
 
     def __init__(
-        self, body: Mapping[str, object], budget: TokenBudget, templates: Templates | None = None, *, kept: int = 1
+        self,
+        body: Mapping[str, object],
+        budget: TokenBudget,
+        templates: Templates | None = None,
+        *,
+        kept: int = 1,
+        places: Sequence[int] | None = None,
     ) -> None:
         """Take a request; nothing is counted yet.
 
@@ -90,8 +98,9 @@ class Candidate:
             budget: As the attribute.
             templates: Which templates its model may have; by default any.
             kept: As the attribute.
+            places: As the attribute.
         """
-        self.body, self.budget, self.kept = body, budget, kept
+        self.body, self.budget, self.kept, self.places = body, budget, kept, places
         self._templates = templates or Templates()
         self._most: int | None = None  # tokens, by its bytes
         self._verdict: Admitted | None = None
@@ -141,16 +150,34 @@ class Candidate:
         limit, answer, little = _limits(body, budget, window)
         if "messages" not in body:
             return Admitted(body, warning=_judged_prompts(body, limit, answer, warns=budget.on_overflow == "warn"))
-        messages, tools = read_messages(body.get("messages")), _tools(body)
+        messages, tools = read_messages(body["messages"]), _tools(body)
         possible = self._templates.possible
         report = check(messages, tools, limit=limit, answer=answer, templates=possible)
         dropped: Sequence[Message] = ()
         if budget.on_overflow == "fit" and not report.fits:
-            fitted = fit(messages, tools, limit=limit, answer=answer, templates=possible, kept=self.kept)
+            fitted = fit(
+                messages, tools, limit=limit, answer=answer, templates=possible, kept=self.kept, places=self.places
+            )
             body, dropped, report = {**body, "messages": fitted.messages}, fitted.dropped, fitted.report
         elif budget.on_overflow == "raise" and report.overflows:
-            raise exceeded(report)
-        return Admitted(body, dropped, _warning(report, little), report)
+            raise exceeded(report, places=self.places)
+        return Admitted(body, dropped, self._warning(report, little), report)
+
+    def _warning(self, report: BudgetReport, little: int) -> TokenBudgetWarning | None:
+        if report.overflows:
+            return TokenBudgetWarning(exceeded(report, places=self.places).message)
+        if not report.fits:
+            return TokenBudgetWarning(
+                f"The prompt takes {by_template(report.counts)}, the answer must have room for {report.answer:,}, and "
+                f"the limit is {report.limit:,}: which of these counts is the server's is not known, so this may be "
+                "refused or its answer cut short."
+            )
+        if report.left < little:
+            return TokenBudgetWarning(
+                f"The prompt takes {report.used:,} of {report.limit:,} tokens: the answer will be cut off after "
+                f"{report.left:,}. Drop old messages, or set max_tokens if so much is enough."
+            )
+        return None
 
 
 def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:
@@ -192,20 +219,3 @@ def _judged_prompts(body: Mapping[str, object], limit: int, answer: int, *, warn
 def _tools(body: Mapping[str, object]) -> Tools | None:
     tools = body.get("tools")
     return [tool for tool in tools if is_object(tool)] if is_array(tools) else None
-
-
-def _warning(report: BudgetReport, little: int) -> TokenBudgetWarning | None:
-    if report.overflows:
-        return TokenBudgetWarning(exceeded(report).message)
-    if not report.fits:
-        return TokenBudgetWarning(
-            f"The prompt takes {by_template(report.counts)}, the answer must have room for {report.answer:,}, and the "
-            f"limit is {report.limit:,}: which of these counts is the server's is not known, so this may be refused or "
-            "its answer cut short."
-        )
-    if report.left < little:
-        return TokenBudgetWarning(
-            f"The prompt takes {report.used:,} of {report.limit:,} tokens: the answer will be cut off after "
-            f"{report.left:,}. Drop old messages, or set max_tokens if so much is enough."
-        )
-    return None

@@ -50,6 +50,8 @@ class Prepared:
         repairs: What was put right, in the order of the messages; what concerns the tools comes first.
         names: The caller's name for each name that the model will use in its place.
         unbridged: Whether a user's message stands right after a tool's: with ``bridge`` none would.
+        places: Where each message stands in the caller's list; None where all are as given. One that was put in stands
+            with the one that it was put in for.
     """
 
     messages: list[Mapping[str, object]]
@@ -58,6 +60,7 @@ class Prepared:
     repairs: tuple[Repair, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     unbridged: bool = False
+    places: Sequence[int] | None = field(default=None, compare=False)
 
 
 def prepare(
@@ -102,6 +105,7 @@ def prepare(
         repairs=tuple(repairs),
         names=conversation.names.own,
         unbridged=any(_is_gap(*pair) for pair in pairwise(items)),
+        places=[item.index for item in items],
     )
 
 

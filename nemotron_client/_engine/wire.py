@@ -133,7 +133,8 @@ def chat_call(
     own = picked(options, CallOptions)
     given_tools = body.get("tools")
     tools = definitions(given_tools) if is_array(given_tools) else None
-    countable = _is_countable(own.get("extra_body") or {})
+    extra = own.get("extra_body") or {}
+    countable = _is_countable(extra)
 
     def prepared(*, bridge: bool) -> mistral.Prepared:
         return mistral.prepare(
@@ -154,13 +155,14 @@ def chat_call(
         _complete(fields, config, own, stream=stream)
         known = None if templates is None else templates[str(fields.get("model", ""))]
         budget = own.get("budget") or config.budget
+        places = None if "messages" in extra else sent.places
         return _post(
             config,
             "/chat/completions",
             fields,
             own,
             stream=stream,
-            candidate=Candidate(fields, budget, known, kept=kept) if countable else None,
+            candidate=Candidate(fields, budget, known, kept=kept, places=places) if countable else None,
             repairs=sent.repairs,
             names=sent.names,
             offered=frozenset(names_of(sent.tools or ())),

@@ -109,7 +109,7 @@ async def test_what_overflows_never_leaves(
 
 
 async def test_a_text_completion_that_overflows_never_leaves_either(client: Either, server: MockServer) -> None:
-    with pytest.raises(TokenBudgetExceededError, match="takes 5,001 tokens .* than the limit of 4,096"):
+    with pytest.raises(TokenBudgetExceededError, match=r"takes 5,001 tokens .* than the limit of 4,096"):
         await client.complete(" word" * 5000)
     with pytest.raises(TokenBudgetExceededError):
         await client.complete_stream(" word" * 5000)

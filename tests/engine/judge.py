@@ -58,22 +58,16 @@ def tokens(template: Template, messages: Conversation, tools: Conversation | Non
     return len(_ENCODERS[template](tekkenizer()).encode_instruct(request).tokens)
 
 
-def readings(messages: Conversation) -> tuple[Conversation, ...]:
+def readings(messages: Conversation) -> Sequence[Conversation]:
     """Return a conversation as mistral-common reads it, and as vLLM does, which takes only objects for arguments."""
-    return messages, [
-        {**message, "tool_calls": [_as_vllm_reads(call) for call in calls]}
-        if isinstance(calls := message.get("tool_calls"), list)
-        else message
-        for message in messages
-    ]
-
-
-def _as_vllm_reads(call: Wire) -> Wire:
-    function: Any = call["function"]
-    arguments: Any = function["arguments"]
-    with suppress(ValueError):
-        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    return {**call, "function": {**function, "arguments": arguments if isinstance(arguments, dict) else {}}}
+    read: list[dict[str, Any]] = json.loads(json.dumps(messages))
+    differs = False
+    for function in (call["function"] for message in read for call in message.get("tool_calls") or ()):
+        with suppress(ValueError, TypeError):
+            function["arguments"] = json.loads(function["arguments"])
+        if not isinstance(function["arguments"], dict):
+            function["arguments"], differs = {}, True
+    return (messages, read) if differs else (messages,)
 
 
 def refusal(template: Template, messages: Conversation, tools: Conversation | None = None) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from functools import cache
 from random import Random
 
 import pytest
@@ -131,6 +132,7 @@ LAST: list[Wire] = [{**CALLING}, {**RESULT}]
         pytest.param([U1, A1, U2, U3], [U2, U3], id="all-of-the-last-question-stays"),
         pytest.param([U1, A1, U2, SYSTEM, U3], [U2, SYSTEM, U3], id="also-around-a-system-message"),
         pytest.param([A1, U1], [U1], id="a-greeting-goes-first"),
+        pytest.param([U1, CALLING, U2, RESULT, U3], [U2, U3], id="calls-go-with-results-that-come-late"),
         pytest.param([U1, A1, U2, CALLING, RESULT, *LAST], [U2, *LAST], id="of-a-run-the-last-calls-stay"),
         pytest.param([U1, U2, *LAST, SYSTEM, A1], [U1, U2, SYSTEM, A1], id="or-the-last-answer"),
     ],
@@ -223,9 +225,10 @@ def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(rand
     messages, tools = conversations.conversation(random), conversations.tools(random)
     groups = droppable(messages)
 
-    def judged(dropped: int) -> set[tuple[str, int]]:
+    @cache
+    def judged(dropped: int) -> frozenset[tuple[str, int]]:
         rest = judge.readings(without(messages, groups[:dropped]))
-        return {(each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES}
+        return frozenset((each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES)
 
     def most(dropped: int) -> int:
         return max(tokens for _, tokens in judged(dropped))

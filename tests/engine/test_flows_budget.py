@@ -138,6 +138,27 @@ def test_a_text_completion_has_a_budget_too() -> None:
     assert talk.posts == 1
 
 
+@pytest.mark.parametrize("on_overflow", ["raise", "fit", "warn"])
+def test_a_message_is_told_by_its_place_in_the_callers_list(on_overflow: OnOverflow) -> None:
+    nothing: Message = {"role": "assistant", "content": ""}
+    long: Message = {"role": "user", "content": "new " * 100}
+    events: list[HookEvent] = []
+    talk = asking(who(50, on_overflow, events=events), [*OLD, NEW, nothing, long])
+    told = ""
+    try:
+        talk.end(OK)
+    except TokenBudgetExceededError as error:
+        told = str(error)
+    told += "".join(each.message for each in events if isinstance(each, BudgetWarned))
+    assert "messages[4] (user) with 1" in told
+
+
+def test_messages_that_a_caller_insists_on_are_told_by_their_own_places() -> None:
+    extra = {"messages": [{"role": "user", "content": "old " * 100}]}
+    with pytest.raises(TokenBudgetExceededError, match=r"messages\[0\] \(user\)"):
+        asking(who(50), [SYSTEM, NEW], extra_body=extra).end()
+
+
 # The call's own words
 
 
