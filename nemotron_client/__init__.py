@@ -97,7 +97,7 @@ from .options import (
     TextOptions,
 )
 from .retry import RetryPolicy
-from .streams import AsyncChatStream, AsyncStream, ChatStream, Stream
+from .streams import AsyncChatStream, AsyncStream, AsyncUnopenedStream, ChatStream, Stream, UnopenedStream
 from .timeouts import Timeout
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ __all__ = [
     "AsyncParseStream",
     "AsyncStream",
     "AsyncToolStream",
+    "AsyncUnopenedStream",
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
@@ -260,6 +261,7 @@ __all__ = [
     "ToolStarted",
     "ToolStream",
     "TurnFinished",
+    "UnopenedStream",
     "UnprocessableEntityError",
     "Usage",
     "UsageReported",

@@ -9,7 +9,7 @@ from ._engine.sending import Client
 from ._json import is_object
 from .async_resources import AsyncResource
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
-from .streams import AsyncChatStream, AsyncStream
+from .streams import AsyncChatStream, AsyncStream, AsyncUnopenedStream
 
 if TYPE_CHECKING:  # what is not needed before a method is called, that method imports
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
     from typing_extensions import TypeForm
 
     from ._engine.parsing import Asking
-    from ._transport.nonblocking import AsyncBody, Nonblocking
-    from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion, ResponseInfo
+    from ._transport.nonblocking import Nonblocking
+    from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion
     from .parsestreams import AsyncParseStream
     from .runs import Approval, ToolRun
     from .start import Claim
@@ -75,12 +75,12 @@ class AsyncChatCompletions(AsyncResource):
         if not stream:
             return await self._driver.run(flows.chat(self._client, call, now=await self._begin(call)))
         chunks = reader.chat_chunks(call)
-        response, body = await self._open(call)
-        chunks.begin(response)
-        return AsyncStream(chunks, body)
+        return AsyncStream(chunks, await self._open_body(chunks, call))
 
     @with_signature(ChatOptions)
-    def stream(self, *, messages: str | Sequence[Message], **options: Unpack[ChatOptions]) -> AsyncChatStream:
+    def stream(
+        self, *, messages: str | Sequence[Message], **options: Unpack[ChatOptions]
+    ) -> AsyncUnopenedStream[AsyncChatStream]:
         """Get the model's answer as typed events; open it with ``async with``.
 
         Usage is asked for, unless ``stream_options`` says otherwise.
@@ -95,7 +95,8 @@ class AsyncChatCompletions(AsyncResource):
         Raises:
             InvalidRequestError: A message or an option is not possible; nothing was sent.
         """
-        return self._stream(messages, options)
+        call = self._stream_call(messages, options)
+        return AsyncUnopenedStream(lambda: self._opened(call))
 
     @overload
     async def parse(
@@ -154,7 +155,7 @@ class AsyncChatCompletions(AsyncResource):
     @overload
     def stream_parse(
         self, *, messages: str | Sequence[Message], response_format: type[T], **options: Unpack[ParseOptions]
-    ) -> AsyncParseStream[T]: ...
+    ) -> AsyncUnopenedStream[AsyncParseStream[T]]: ...
     @overload
     def stream_parse(
         self,
@@ -162,11 +163,11 @@ class AsyncChatCompletions(AsyncResource):
         messages: str | Sequence[Message],
         response_format: Mapping[str, object],
         **options: Unpack[ParseOptions],
-    ) -> AsyncParseStream[JsonValue]: ...
+    ) -> AsyncUnopenedStream[AsyncParseStream[JsonValue]]: ...
     @overload
     def stream_parse(
         self, *, messages: str | Sequence[Message], response_format: TypeForm[T], **options: Unpack[ParseOptions]
-    ) -> AsyncParseStream[T]: ...
+    ) -> AsyncUnopenedStream[AsyncParseStream[T]]: ...
     @with_signature(ParseOptions)
     def stream_parse(
         self,
@@ -174,7 +175,7 @@ class AsyncChatCompletions(AsyncResource):
         messages: str | Sequence[Message],
         response_format: type[T] | TypeForm[T] | Mapping[str, object],
         **options: Unpack[ParseOptions],
-    ) -> AsyncParseStream[T] | AsyncParseStream[JsonValue]:
+    ) -> AsyncUnopenedStream[AsyncParseStream[T]] | AsyncUnopenedStream[AsyncParseStream[JsonValue]]:
         """Get an answer of a given form while it grows; open it with ``async with``.
 
         An invalid answer is not asked for again, since its pieces were given already.
@@ -199,11 +200,18 @@ class AsyncChatCompletions(AsyncResource):
             return self._parse_stream(Asking(self._client, messages, form, options, stream=True))
         return self._parse_stream(Asking(self._client, messages, format_of_type(response_format), options, stream=True))
 
-    def _parse_stream(self, asking: Asking[T]) -> AsyncParseStream[T]:
+    def _parse_stream(self, asking: Asking[T]) -> AsyncUnopenedStream[AsyncParseStream[T]]:
+        from ._engine import parsing
         from .parsestreams import AsyncParseStream
 
-        events = reader.parsed_events(asking.call, asking.form, asking.final)
-        return AsyncParseStream(events, lambda: self._open_parse(asking), asking.final)
+        async def start() -> AsyncParseStream[T]:
+            events = reader.parsed_events(asking.call, asking.form, asking.final)
+            opening = parsing.open_stream(self._client, asking, now=await self._begin(asking.call))
+            response, body = await self._driver.open(opening)
+            events.begin(response)
+            return AsyncParseStream(events, body, asking.final)
+
+        return AsyncUnopenedStream(start)
 
     @with_signature(RunOptions)
     async def run_tools(
@@ -262,7 +270,7 @@ class AsyncChatCompletions(AsyncResource):
         approvals: Sequence[Approval] = (),
         claim: Claim | None = None,
         **options: Unpack[RunOptions],
-    ) -> AsyncToolStream:
+    ) -> AsyncUnopenedStream[AsyncToolStream]:
         """Let the model call tools, as events; open it with ``async with``.
 
         Args:
@@ -285,16 +293,18 @@ class AsyncChatCompletions(AsyncResource):
 
         loop, asked = started(messages, tools, options, approvals=approvals)
 
-        def ask() -> AsyncChatStream:
-            return self._stream(loop.messages, loop.asking(asked))
+        async def ask() -> AsyncChatStream:
+            return await self._opened(self._stream_call(loop.messages, loop.asking(asked)))
 
-        return AsyncToolStream(loop, ask, ToolTasks(loop), lambda: claim_run(messages, claim))
+        async def start() -> AsyncToolStream:
+            claim_run(messages, claim)
+            return AsyncToolStream(loop, ask, ToolTasks(loop))
 
-    def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> AsyncChatStream:
-        call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
-        return AsyncChatStream(reader.chat_events(call), lambda: self._open(call))
+        return AsyncUnopenedStream(start)
 
-    async def _open_parse(self, asking: Asking[T]) -> tuple[ResponseInfo, AsyncBody]:
-        from ._engine import parsing
+    def _stream_call(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> wire.Call:
+        return flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
 
-        return await self._driver.open(parsing.open_stream(self._client, asking, now=await self._begin(asking.call)))
+    async def _opened(self, call: wire.Call) -> AsyncChatStream:
+        events = reader.chat_events(call)
+        return AsyncChatStream(events, await self._open_body(events, call))

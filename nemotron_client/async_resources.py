@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
 from ._engine import counting, flows, learning, reader, server, wire
 from ._engine.sending import Client
 from .base import LocalTokens
-from .messages import Completion, Message, Model, ModelList, Readiness, ResponseInfo, ServerVersion
+from .messages import ChatCompletion, Completion, Message, Model, ModelList, Readiness, ServerVersion
 from .options import Function, Prompt, TextOptions, with_signature
 from .streams import AsyncStream
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from ._transport.nonblocking import AsyncBody, Nonblocking
+
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion)
 
 
 class AsyncResource:
@@ -39,8 +43,11 @@ class AsyncResource:
             await to_thread.run_sync(flows.judged, self._client, call, abandon_on_cancel=True)
         return began
 
-    async def _open(self, call: wire.Call) -> tuple[ResponseInfo, AsyncBody]:
-        return await self._driver.open(flows.open_stream(self._client, call, now=await self._begin(call)))
+    async def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: wire.Call) -> AsyncBody:
+        """Send a call for a stream, and let its reader begin."""
+        response, body = await self._driver.open(flows.open_stream(self._client, call, now=await self._begin(call)))
+        chunks.begin(response)
+        return body
 
 
 class AsyncTextCompletions(AsyncResource):
@@ -81,9 +88,7 @@ class AsyncTextCompletions(AsyncResource):
         if not stream:
             return await self._driver.run(flows.text(self._client, call, now=await self._begin(call)))
         chunks = reader.text_chunks(call)
-        response, body = await self._open(call)
-        chunks.begin(response)
-        return AsyncStream(chunks, body)
+        return AsyncStream(chunks, await self._open_body(chunks, call))
 
 
 class AsyncTokens(LocalTokens, AsyncResource):

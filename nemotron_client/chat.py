@@ -9,7 +9,7 @@ from ._engine.sending import Client
 from ._json import is_object
 from .options import ChatOptions, ParseOptions, RunOptions, with_signature
 from .resources import Resource
-from .streams import ChatStream, Stream
+from .streams import ChatStream, Stream, UnopenedStream
 
 if TYPE_CHECKING:  # what is not needed before a method is called, that method imports
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
     from typing_extensions import TypeForm
 
     from ._engine.parsing import Asking
-    from ._transport.blocking import Blocking, Body
-    from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion, ResponseInfo
+    from ._transport.blocking import Blocking
+    from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion
     from .parsestreams import ParseStream
     from .runs import Approval, ToolRun
     from .start import Claim
@@ -75,12 +75,12 @@ class ChatCompletions(Resource):
         if not stream:
             return self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
         chunks = reader.chat_chunks(call)
-        response, body = self._open(call)
-        chunks.begin(response)
-        return Stream(chunks, body)
+        return Stream(chunks, self._open_body(chunks, call))
 
     @with_signature(ChatOptions)
-    def stream(self, *, messages: str | Sequence[Message], **options: Unpack[ChatOptions]) -> ChatStream:
+    def stream(
+        self, *, messages: str | Sequence[Message], **options: Unpack[ChatOptions]
+    ) -> UnopenedStream[ChatStream]:
         """Get the model's answer as typed events; open it with ``with``.
 
         Usage is asked for, unless ``stream_options`` says otherwise.
@@ -95,7 +95,8 @@ class ChatCompletions(Resource):
         Raises:
             InvalidRequestError: A message or an option is not possible; nothing was sent.
         """
-        return self._stream(messages, options)
+        call = self._stream_call(messages, options)
+        return UnopenedStream(lambda: self._opened(call))
 
     @overload
     def parse(
@@ -154,7 +155,7 @@ class ChatCompletions(Resource):
     @overload
     def stream_parse(
         self, *, messages: str | Sequence[Message], response_format: type[T], **options: Unpack[ParseOptions]
-    ) -> ParseStream[T]: ...
+    ) -> UnopenedStream[ParseStream[T]]: ...
     @overload
     def stream_parse(
         self,
@@ -162,11 +163,11 @@ class ChatCompletions(Resource):
         messages: str | Sequence[Message],
         response_format: Mapping[str, object],
         **options: Unpack[ParseOptions],
-    ) -> ParseStream[JsonValue]: ...
+    ) -> UnopenedStream[ParseStream[JsonValue]]: ...
     @overload
     def stream_parse(
         self, *, messages: str | Sequence[Message], response_format: TypeForm[T], **options: Unpack[ParseOptions]
-    ) -> ParseStream[T]: ...
+    ) -> UnopenedStream[ParseStream[T]]: ...
     @with_signature(ParseOptions)
     def stream_parse(
         self,
@@ -174,7 +175,7 @@ class ChatCompletions(Resource):
         messages: str | Sequence[Message],
         response_format: type[T] | TypeForm[T] | Mapping[str, object],
         **options: Unpack[ParseOptions],
-    ) -> ParseStream[T] | ParseStream[JsonValue]:
+    ) -> UnopenedStream[ParseStream[T]] | UnopenedStream[ParseStream[JsonValue]]:
         """Get an answer of a given form while it grows; open it with ``with``.
 
         An invalid answer is not asked for again, since its pieces were given already.
@@ -199,11 +200,18 @@ class ChatCompletions(Resource):
             return self._parse_stream(Asking(self._client, messages, form, options, stream=True))
         return self._parse_stream(Asking(self._client, messages, format_of_type(response_format), options, stream=True))
 
-    def _parse_stream(self, asking: Asking[T]) -> ParseStream[T]:
+    def _parse_stream(self, asking: Asking[T]) -> UnopenedStream[ParseStream[T]]:
+        from ._engine import parsing
         from .parsestreams import ParseStream
 
-        events = reader.parsed_events(asking.call, asking.form, asking.final)
-        return ParseStream(events, lambda: self._open_parse(asking), asking.final)
+        def start() -> ParseStream[T]:
+            events = reader.parsed_events(asking.call, asking.form, asking.final)
+            opening = parsing.open_stream(self._client, asking, now=self._begin(asking.call))
+            response, body = self._driver.open(opening)
+            events.begin(response)
+            return ParseStream(events, body, asking.final)
+
+        return UnopenedStream(start)
 
     @with_signature(RunOptions)
     def run_tools(
@@ -262,7 +270,7 @@ class ChatCompletions(Resource):
         approvals: Sequence[Approval] = (),
         claim: Claim | None = None,
         **options: Unpack[RunOptions],
-    ) -> ToolStream:
+    ) -> UnopenedStream[ToolStream]:
         """Let the model call tools, as events; open it with ``with``.
 
         Args:
@@ -286,15 +294,17 @@ class ChatCompletions(Resource):
         loop, asked = started(messages, tools, options, approvals=approvals)
 
         def ask() -> ChatStream:
-            return self._stream(loop.messages, loop.asking(asked))
+            return self._opened(self._stream_call(loop.messages, loop.asking(asked)))
 
-        return ToolStream(loop, ask, ToolThreads(loop), lambda: claim_run(messages, claim))
+        def start() -> ToolStream:
+            claim_run(messages, claim)
+            return ToolStream(loop, ask, ToolThreads(loop))
 
-    def _stream(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> ChatStream:
-        call = flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
-        return ChatStream(reader.chat_events(call), lambda: self._open(call))
+        return UnopenedStream(start)
 
-    def _open_parse(self, asking: Asking[T]) -> tuple[ResponseInfo, Body]:
-        from ._engine import parsing
+    def _stream_call(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> wire.Call:
+        return flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
 
-        return self._driver.open(parsing.open_stream(self._client, asking, now=self._begin(asking.call)))
+    def _opened(self, call: wire.Call) -> ChatStream:
+        events = reader.chat_events(call)
+        return ChatStream(events, self._open_body(events, call))

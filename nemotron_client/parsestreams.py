@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from .events import ParsedDelta, ParsedDone, StreamEvent
-from .messages import ChatCompletion, ParsedCompletion, ResponseInfo
+from .messages import ChatCompletion, ParsedCompletion
 from .streams import AsyncChatStream, ChatStream
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ ParseEvent: TypeAlias = StreamEvent | ParsedDelta | ParsedDone[T]
 
 
 class ParseStream(ChatStream[ParseEvent[T]], Generic[T]):
-    """A chat answer of a given form as typed events; opened by ``with``."""
+    """A chat answer of a given form as typed events, open."""
 
     def __init__(
         self,
         reader: StreamReader[ParseEvent[T]],
-        start: Callable[[], tuple[ResponseInfo, Body]],
+        body: Body,
         final: Callable[[ChatCompletion], ParsedCompletion[T]],
     ) -> None:
-        """Prepare; for the client, which sends nothing before ``with``."""
-        super().__init__(reader, start)
+        """Take over an open body; for the clients."""
+        super().__init__(reader, body)
         self._final = final
 
     def get_final_completion(self) -> ParsedCompletion[T]:
@@ -43,16 +43,16 @@ class ParseStream(ChatStream[ParseEvent[T]], Generic[T]):
 
 
 class AsyncParseStream(AsyncChatStream[ParseEvent[T]], Generic[T]):
-    """A chat answer of a given form as typed events; opened by ``async with``."""
+    """A chat answer of a given form as typed events, open."""
 
     def __init__(
         self,
         reader: StreamReader[ParseEvent[T]],
-        start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]],
+        body: AsyncBody,
         final: Callable[[ChatCompletion], ParsedCompletion[T]],
     ) -> None:
-        """Prepare; for the client, which sends nothing before ``async with``."""
-        super().__init__(reader, start)
+        """Take over an open body; for the clients."""
+        super().__init__(reader, body)
         self._final = final
 
     async def get_final_completion(self) -> ParsedCompletion[T]:

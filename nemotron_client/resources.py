@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
 from ._engine import counting, flows, learning, reader, server, wire
 from ._engine.sending import Client
 from .base import LocalTokens
-from .messages import Completion, Message, Model, ModelList, Readiness, ResponseInfo, ServerVersion
+from .messages import ChatCompletion, Completion, Message, Model, ModelList, Readiness, ServerVersion
 from .options import Function, Prompt, TextOptions, with_signature
 from .streams import Stream
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from ._transport.blocking import Blocking, Body
+
+
+ItemT = TypeVar("ItemT")
+AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion)
 
 
 class Resource:
@@ -35,8 +39,11 @@ class Resource:
                 self._driver.run(learning.learn(self._client, call, now=began))
         return began
 
-    def _open(self, call: wire.Call) -> tuple[ResponseInfo, Body]:
-        return self._driver.open(flows.open_stream(self._client, call, now=self._begin(call)))
+    def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: wire.Call) -> Body:
+        """Send a call for a stream, and let its reader begin."""
+        response, body = self._driver.open(flows.open_stream(self._client, call, now=self._begin(call)))
+        chunks.begin(response)
+        return body
 
 
 class TextCompletions(Resource):
@@ -77,9 +84,7 @@ class TextCompletions(Resource):
         if not stream:
             return self._driver.run(flows.text(self._client, call, now=self._begin(call)))
         chunks = reader.text_chunks(call)
-        response, body = self._open(call)
-        chunks.begin(response)
-        return Stream(chunks, body)
+        return Stream(chunks, self._open_body(chunks, call))
 
 
 class Tokens(LocalTokens, Resource):

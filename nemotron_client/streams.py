@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Generic, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self
 from warnings import warn
 
 from typing_extensions import TypeVar
@@ -27,10 +27,77 @@ ItemT = TypeVar("ItemT")
 EventT = TypeVar("EventT", default=StreamEvent)
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 
-_NOT_OPEN = (
-    'The stream is not open: write "with client.chat.completions.stream(...) as stream:" ("async with" in async code).'
-)
-_OPENED = "This stream was opened before: call client.chat.completions.stream(...) again for another answer."
+_OPENED = "This was opened before, and is for one answer: call stream(...) again for another one."
+
+
+class _Closing(Protocol):
+    def close(self) -> None: ...
+
+
+class _AsyncClosing(Protocol):
+    async def close(self) -> None: ...
+
+
+StreamT = TypeVar("StreamT", bound=_Closing)
+AsyncStreamT = TypeVar("AsyncStreamT", bound=_AsyncClosing)
+
+
+class UnopenedStream(Generic[StreamT]):
+    """A stream that is checked and not sent yet; ``with`` sends it and gives what can be iterated."""
+
+    def __init__(self, start: Callable[[], StreamT]) -> None:
+        """Prepare; for the client."""
+        self._start = start
+        self._stream: StreamT | None = None
+
+    def __enter__(self) -> StreamT:
+        """Send the request and give the stream.
+
+        Raises:
+            APIError: It was refused, or no answer came.
+            ConfigurationError: It was opened before.
+            InvalidRequestError: It goes on with a paused run that was resumed before.
+        """
+        if self._stream is not None:
+            raise ConfigurationError(_OPENED)
+        self._stream = self._start()
+        return self._stream
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back at once; cancel the tools that can be, and leave the others to themselves."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class AsyncUnopenedStream(Generic[AsyncStreamT]):
+    """A stream that is checked and not sent yet; ``async with`` sends it and gives what can be iterated."""
+
+    def __init__(self, start: Callable[[], Awaitable[AsyncStreamT]]) -> None:
+        """Prepare; for the client."""
+        self._start = start
+        self._stream: AsyncStreamT | None = None
+
+    async def __aenter__(self) -> AsyncStreamT:
+        """Send the request and give the stream.
+
+        Raises:
+            APIError: It was refused, or no answer came.
+            ConfigurationError: It was opened before.
+            InvalidRequestError: It goes on with a paused run that was resumed before.
+        """
+        if self._stream is not None:
+            raise ConfigurationError(_OPENED)
+        self._stream = await self._start()
+        return self._stream
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the connection back at once; cancel the tools that can be, and leave the others to themselves."""
+        if self._stream is not None:
+            await self._stream.close()
 
 
 class _State(Generic[ItemT, AnswerT]):
@@ -54,10 +121,10 @@ class _State(Generic[ItemT, AnswerT]):
 class Stream(_State[ItemT, AnswerT]):
     """A streamed answer, open: iterate it, best within ``with``."""
 
-    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: Body | None) -> None:
+    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: Body) -> None:
         """Take over an open body; for the clients."""
         super().__init__(reader)
-        self._body: Body | None = body
+        self._body = body
 
     def __iter__(self) -> Iterator[ItemT]:
         """Iterate once over what arrives."""
@@ -72,11 +139,12 @@ class Stream(_State[ItemT, AnswerT]):
         """
         items, reader, body = self._items, self._reader, self._body
         while not items:
-            if body is None:
-                raise ConfigurationError(_NOT_OPEN)
             if reader.ended:
-                self._end(body)
-                raise reader.error or StopIteration
+                if reader.error is not None:
+                    body.close()
+                    raise reader.error
+                body.drain()
+                raise StopIteration
             fed = reader.feed(body.read(reader.progress))
             if len(fed) == 1:
                 return fed[0]  # as nearly always: no need to queue
@@ -106,36 +174,11 @@ class Stream(_State[ItemT, AnswerT]):
 
     def close(self) -> None:
         """Give the connection back at once; may be called from another thread, and more than once."""
-        if self._body is not None:
-            self._body.close()
-
-    def _end(self, body: Body) -> None:
-        if self._reader.error is None:
-            body.drain()
-        else:
-            body.close()
+        self._body.close()
 
 
 class ChatStream(Stream[EventT]):
-    """A chat answer as typed events; opened by ``with``."""
-
-    def __init__(self, reader: StreamReader[EventT], start: Callable[[], tuple[ResponseInfo, Body]]) -> None:
-        """Prepare; for the client, which sends nothing before ``with``."""
-        super().__init__(reader, None)
-        self._start = start
-
-    def __enter__(self) -> Self:
-        """Send the request.
-
-        Raises:
-            APIError: It was refused, or no answer came.
-            ConfigurationError: It was opened before.
-        """
-        if self._body is not None:
-            raise ConfigurationError(_OPENED)
-        response, self._body = self._start()
-        self._reader.begin(response)
-        return self
+    """A chat answer as typed events, open."""
 
     def text_deltas(self) -> Iterator[str]:
         """Iterate over the first choice's text as it arrives."""
@@ -162,10 +205,10 @@ class ChatStream(Stream[EventT]):
 class AsyncStream(_State[ItemT, AnswerT]):
     """A streamed answer, open: iterate it, best within ``async with``."""
 
-    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: AsyncBody | None) -> None:
+    def __init__(self, reader: StreamReader[ItemT, AnswerT], body: AsyncBody) -> None:
         """Take over an open body; for the clients."""
         super().__init__(reader)
-        self._body: AsyncBody | None = body
+        self._body = body
 
     def __aiter__(self) -> AsyncIterator[ItemT]:
         """Iterate once over what arrives."""
@@ -180,11 +223,12 @@ class AsyncStream(_State[ItemT, AnswerT]):
         """
         items, reader, body = self._items, self._reader, self._body
         while not items:
-            if body is None:
-                raise ConfigurationError(_NOT_OPEN)
             if reader.ended:
-                await self._end(body)
-                raise reader.error or StopAsyncIteration
+                if reader.error is not None:
+                    await body.close()
+                    raise reader.error
+                await body.drain()
+                raise StopAsyncIteration
             fed = reader.feed(await body.read(reader.progress))
             if len(fed) == 1:
                 return fed[0]  # as nearly always: no need to queue
@@ -214,14 +258,7 @@ class AsyncStream(_State[ItemT, AnswerT]):
 
     async def close(self) -> None:
         """Give the connection back at once; may be called from another task, and more than once."""
-        if self._body is not None:
-            await self._body.close()
-
-    async def _end(self, body: AsyncBody) -> None:
-        if self._reader.error is None:
-            await body.drain()
-        else:
-            await body.close()
+        await self._body.close()
 
 
 class _TextDeltas(AsyncIterator[str], Generic[EventT]):
@@ -238,27 +275,7 @@ class _TextDeltas(AsyncIterator[str], Generic[EventT]):
 
 
 class AsyncChatStream(AsyncStream[EventT]):
-    """A chat answer as typed events; opened by ``async with``."""
-
-    def __init__(
-        self, reader: StreamReader[EventT], start: Callable[[], Awaitable[tuple[ResponseInfo, AsyncBody]]]
-    ) -> None:
-        """Prepare; for the client, which sends nothing before ``async with``."""
-        super().__init__(reader, None)
-        self._start = start
-
-    async def __aenter__(self) -> Self:
-        """Send the request.
-
-        Raises:
-            APIError: It was refused, or no answer came.
-            ConfigurationError: It was opened before.
-        """
-        if self._body is not None:
-            raise ConfigurationError(_OPENED)
-        response, self._body = await self._start()
-        self._reader.begin(response)
-        return self
+    """A chat answer as typed events, open."""
 
     def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the first choice's text as it arrives."""

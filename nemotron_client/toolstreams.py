@@ -6,18 +6,16 @@ As in ``streams.py``, the two differ in nothing but ``await``.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .errors import ConfigurationError, NemotronError
+from .errors import NemotronError
 from .events import Finished, StreamEvent, TextDelta
 from .messages import ChatCompletion, ToolCall
 from .runs import ToolResult, ToolRun
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._transport.tasks import ToolTasks
     from ._transport.threads import ToolThreads
     from .loop import ToolLoop
@@ -64,33 +62,20 @@ class RunFinished:
 RunEvent: TypeAlias = "StreamEvent | ToolStarted | ToolFinished | TurnFinished | RunFinished"
 """What ``chat.completions.stream_tools()`` gives; ``finished`` of a single answer is ``turn.finished`` here."""
 
-_NOT_OPEN = (
-    'Nothing runs yet: write "with client.chat.completions.stream_tools(...) as events:" ("async with" if async).'
-)
-_OPENED = "This run was opened before: call client.chat.completions.stream_tools(...) again for another one."
-
 
 class _State:
     """What the blocking and the asynchronous stream share: the loop, and the events that are due."""
 
-    def __init__(self, loop: ToolLoop, claim: Callable[[], None]) -> None:
-        self._loop, self._claim = loop, claim
+    def __init__(self, loop: ToolLoop) -> None:
+        self._loop = loop
         self._events: deque[RunEvent] = deque()
-        self._started = False  # the jobs of this turn
         self._over = False
-        self._opened = False
+        self._settled()  # of a run that is resumed
 
     @property
     def run(self) -> ToolRun:
         """The run as it stands."""
         return self._loop.run
-
-    def _open(self) -> None:
-        if self._opened:
-            raise ConfigurationError(_OPENED)
-        self._claim()
-        self._opened = True
-        self._settled()  # of a run that is resumed
 
     def _arrived(self, event: StreamEvent) -> bool:
         """Take an event of the model's answer; tell whether that answer is over."""
@@ -104,7 +89,7 @@ class _State:
 
     def _settled(self) -> None:
         self._events.extend(ToolFinished(result) for result in self._loop.settled)
-        self._started = False
+        self._started = False  # the jobs of this turn
 
     def _starting(self) -> None:
         self._started = True
@@ -116,29 +101,15 @@ class _State:
 
 
 class ToolStream(_State):
-    """A run as events; opened by ``with``, iterated once."""
+    """A run as events, iterated once."""
 
-    def __init__(
-        self, loop: ToolLoop, ask: Callable[[], ChatStream], threads: ToolThreads, claim: Callable[[], None]
-    ) -> None:
-        """Prepare; for the client, which sends and runs nothing before ``with``."""
-        super().__init__(loop, claim)
+    def __init__(self, loop: ToolLoop, ask: Callable[[], ChatStream], threads: ToolThreads) -> None:
+        """Begin the run; for the client."""
+        super().__init__(loop)
         self._ask, self._threads = ask, threads
         self._stream: ChatStream | None = None
 
-    def __enter__(self) -> Self:
-        """Begin the run.
-
-        Raises:
-            InvalidRequestError: It is a paused run that was resumed before.
-            ConfigurationError: It was opened before.
-        """
-        self._open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Give the connection back at once, cancel the tools that can be, and leave the others to themselves."""
         self._over = True
         with self._threads:
@@ -155,8 +126,6 @@ class ToolStream(_State):
         Raises:
             NemotronError: Something went wrong; the run as far as it came is in its ``run``.
         """
-        if not self._opened:
-            raise ConfigurationError(_NOT_OPEN)
         try:
             while not self._events:
                 if self._over:
@@ -173,7 +142,7 @@ class ToolStream(_State):
                 self._stream.close()
                 self._stream = None
         elif self._loop.status == "answering":
-            self._stream = self._ask().__enter__()
+            self._stream = self._ask()
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
@@ -196,29 +165,15 @@ class ToolStream(_State):
 
 
 class AsyncToolStream(_State):
-    """A run as events; opened by ``async with``, iterated once."""
+    """A run as events, iterated once."""
 
-    def __init__(
-        self, loop: ToolLoop, ask: Callable[[], AsyncChatStream], tasks: ToolTasks, claim: Callable[[], None]
-    ) -> None:
-        """Prepare; for the client, which sends and runs nothing before ``async with``."""
-        super().__init__(loop, claim)
+    def __init__(self, loop: ToolLoop, ask: Callable[[], Awaitable[AsyncChatStream]], tasks: ToolTasks) -> None:
+        """Begin the run; for the client."""
+        super().__init__(loop)
         self._ask, self._tasks = ask, tasks
         self._stream: AsyncChatStream | None = None
 
-    async def __aenter__(self) -> Self:
-        """Begin the run.
-
-        Raises:
-            InvalidRequestError: It is a paused run that was resumed before.
-            ConfigurationError: It was opened before.
-        """
-        self._open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
         """Give the connection back at once, cancel the tools that can be, and leave the others to themselves."""
         self._over = True
         async with self._tasks:
@@ -235,8 +190,6 @@ class AsyncToolStream(_State):
         Raises:
             NemotronError: Something went wrong; the run as far as it came is in its ``run``.
         """
-        if not self._opened:
-            raise ConfigurationError(_NOT_OPEN)
         try:
             while not self._events:
                 if self._over:
@@ -253,7 +206,7 @@ class AsyncToolStream(_State):
                 await self._stream.close()
                 self._stream = None
         elif self._loop.status == "answering":
-            self._stream = await self._ask().__aenter__()
+            self._stream = await self._ask()
         elif self._loop.status != "running":
             self._ending()
         elif self._started:

@@ -6,7 +6,7 @@ The blocking client's calls run in a worker thread.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 from anyio import to_thread
 from pydantic import JsonValue
@@ -19,6 +19,7 @@ from nemotron_client import (
     AsyncParseStream,
     AsyncStream,
     AsyncToolStream,
+    AsyncUnopenedStream,
     ChatCompletion,
     ChatCompletionChunk,
     ChatOptions,
@@ -42,6 +43,7 @@ from nemotron_client import (
     TextOptions,
     ToolRun,
     ToolStream,
+    UnopenedStream,
 )
 from nemotron_client.async_resources import AsyncTokens
 from nemotron_client.options import Function, Prompt
@@ -49,6 +51,9 @@ from nemotron_client.resources import Tokens
 from nemotron_client.start import Claim
 
 T = TypeVar("T")
+OpenedT = TypeVar("OpenedT")
+SyncT = TypeVar("SyncT", bound=Stream[Any, Any] | ToolStream)
+AsyncT = TypeVar("AsyncT", bound=AsyncStream[Any, Any] | AsyncToolStream)
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion)
 Messages = str | Sequence[Message]
@@ -63,6 +68,36 @@ async def in_thread(call: Callable[[], T]) -> T:
 async def _each(iterator: Iterator[T]) -> AsyncIterator[T]:
     while items := await in_thread(lambda: [item for _, item in zip(range(1), iterator, strict=False)]):
         yield items[0]
+
+
+class EitherUnopened(Generic[OpenedT]):
+    """What `.stream()` and its like give, before `async with`."""
+
+    def __init__(
+        self, inner: UnopenedStream[SyncT] | AsyncUnopenedStream[AsyncT], opened: Callable[[SyncT | AsyncT], OpenedT]
+    ) -> None:
+        async def enter() -> OpenedT:
+            if isinstance(inner, UnopenedStream):
+                return opened(await in_thread(inner.__enter__))
+            return opened(await inner.__aenter__())
+
+        async def leave(
+            kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None:
+            if isinstance(inner, UnopenedStream):
+                await in_thread(partial(inner.__exit__, kind, error, trace))
+            else:
+                await inner.__aexit__(kind, error, trace)
+
+        self._enter, self._leave = enter, leave
+
+    async def __aenter__(self) -> OpenedT:
+        return await self._enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave(kind, error, trace)
 
 
 class EitherStream(Generic[ItemT, AnswerT]):
@@ -145,21 +180,6 @@ class EitherToolStream:
     def __init__(self, inner: ToolStream | AsyncToolStream) -> None:
         self.inner = inner
 
-    async def __aenter__(self) -> Self:
-        if isinstance(self.inner, ToolStream):
-            await in_thread(self.inner.__enter__)
-        else:
-            await self.inner.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(self.inner, ToolStream):
-            await in_thread(partial(self.inner.__exit__, kind, error, trace))
-        else:
-            await self.inner.__aexit__(kind, error, trace)
-
     def __aiter__(self) -> AsyncIterator[RunEvent]:
         return _each(self.inner) if isinstance(self.inner, ToolStream) else aiter(self.inner)
 
@@ -193,8 +213,8 @@ class Either:
             await _finish(self.inner, lambda: completions.create(messages=messages, stream=True, **options))
         )
 
-    def stream(self, messages: Messages = "Hello", **options: Unpack[ChatOptions]) -> EitherChatStream:
-        return EitherChatStream(self.inner.chat.completions.stream(messages=messages, **options))
+    def stream(self, messages: Messages = "Hello", **options: Unpack[ChatOptions]) -> EitherUnopened[EitherChatStream]:
+        return EitherUnopened(self.inner.chat.completions.stream(messages=messages, **options), EitherChatStream)
 
     async def parse(
         self, form: TypeForm[T], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
@@ -204,9 +224,10 @@ class Either:
 
     def stream_parse(
         self, form: TypeForm[T], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
-    ) -> EitherParseStream[T]:
+    ) -> EitherUnopened[EitherParseStream[T]]:
         completions = self.inner.chat.completions
-        return EitherParseStream(completions.stream_parse(messages=messages, response_format=form, **options))
+        stream = completions.stream_parse(messages=messages, response_format=form, **options)
+        return EitherUnopened(stream, EitherParseStream[T])
 
     async def parse_schema(
         self, schema: Mapping[str, object], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
@@ -218,9 +239,10 @@ class Either:
 
     def stream_parse_schema(
         self, schema: Mapping[str, object], messages: Messages = "Who is Ada?", **options: Unpack[ParseOptions]
-    ) -> EitherParseStream[JsonValue]:
+    ) -> EitherUnopened[EitherParseStream[JsonValue]]:
         completions = self.inner.chat.completions
-        return EitherParseStream(completions.stream_parse(messages=messages, response_format=schema, **options))
+        stream = completions.stream_parse(messages=messages, response_format=schema, **options)
+        return EitherUnopened(stream, EitherParseStream[JsonValue])
 
     async def run_tools(
         self,
@@ -243,11 +265,10 @@ class Either:
         approvals: Sequence[Approval] = (),
         claim: Claim | None = None,
         **options: Unpack[RunOptions],
-    ) -> EitherToolStream:
+    ) -> EitherUnopened[EitherToolStream]:
         stream_tools = self.inner.chat.completions.stream_tools
-        return EitherToolStream(
-            stream_tools(messages=messages, tools=tools, approvals=approvals, claim=claim, **options)
-        )
+        stream = stream_tools(messages=messages, tools=tools, approvals=approvals, claim=claim, **options)
+        return EitherUnopened(stream, EitherToolStream)
 
     async def complete(self, prompt: Prompt = "Hello", **options: Unpack[TextOptions]) -> Completion:
         completions = self.inner.completions

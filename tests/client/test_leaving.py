@@ -189,11 +189,11 @@ async def test_a_stream_outlives_the_name_of_its_client(
 
 
 async def test_a_stream_is_opened_once(client: Either, server: MockServer) -> None:
-    stream = client.stream()
-    async with stream:
+    unopened = client.stream()
+    async with unopened as stream:
         await stream.until_done()
     with pytest.raises(ConfigurationError, match="was opened before"):
-        await stream.__aenter__()
+        await unopened.__aenter__()
     assert server.posts == 1
 
 

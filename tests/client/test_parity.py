@@ -13,11 +13,13 @@ from nemotron_client import (
     AsyncParseStream,
     AsyncStream,
     AsyncToolStream,
+    AsyncUnopenedStream,
     ChatStream,
     Nemotron,
     ParseStream,
     Stream,
     ToolStream,
+    UnopenedStream,
     async_chat,
     async_resources,
     chat,
@@ -36,6 +38,7 @@ PAIRS: list[tuple[type, type]] = [
     (ChatStream, AsyncChatStream),
     (ParseStream, AsyncParseStream),
     (ToolStream, AsyncToolStream),
+    (UnopenedStream, AsyncUnopenedStream),
 ]
 TWINS = {"__enter__": "__aenter__", "__exit__": "__aexit__", "__iter__": "__aiter__", "__next__": "__anext__"}
 

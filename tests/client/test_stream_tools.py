@@ -107,14 +107,12 @@ async def test_the_text_of_all_turns_can_be_read_alone(client: Either, server: M
 
 
 async def test_a_run_is_opened_once_and_by_with(client: Either, server: MockServer) -> None:
-    events = client.stream_tools("Hello", [get_weather])
-    with pytest.raises(ConfigurationError, match="Nothing runs yet"):
-        await events.until_done()
+    unopened = client.stream_tools("Hello", [get_weather])
     assert server.posts == 0
-    async with events:
+    async with unopened as events:
         await events.until_done()
     with pytest.raises(ConfigurationError, match="was opened before"):
-        await events.__aenter__()
+        await unopened.__aenter__()
     assert server.posts == 1
 
 

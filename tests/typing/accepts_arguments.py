@@ -24,6 +24,7 @@ from nemotron_client import (
     TextOptions,
     Timeout,
     ToolMessage,
+    UnopenedStream,
     UserMessage,
 )
 
@@ -95,7 +96,7 @@ def options_are_prepared_beforehand(client: Nemotron, *, either: bool) -> None:
         options["max_tokens"] = 10
     assert_type(client.chat.completions.create(messages="Hi", **options), ChatCompletion)
     assert_type(client.chat.completions.create(messages="Hi", stream=True, **options), Stream[ChatCompletionChunk])
-    assert_type(client.chat.completions.stream(messages="Hi", **options), ChatStream)
+    assert_type(client.chat.completions.stream(messages="Hi", **options), UnopenedStream[ChatStream])
     assert_type(client.chat.completions.create(messages="Hi", **ChatOptions(seed=1)), ChatCompletion)
     assert_type(client.completions.create(prompt="Once", **TextOptions(best_of=2)), Completion)
 

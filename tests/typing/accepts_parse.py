@@ -89,7 +89,8 @@ def a_schema_gives_json(client: Nemotron, schema: dict[str, JsonValue]) -> None:
     assert_type(parse(messages="Hi", response_format=SCHEMA).parsed, JsonValue)
     assert_type(parse(messages="Hi", response_format=schema).parsed, JsonValue)
     assert_type(parse(messages="Hi", response_format={"type": "array"}).parsed, JsonValue)
-    assert_type(client.chat.completions.stream_parse(messages="Hi", response_format=SCHEMA), ParseStream[JsonValue])
+    with client.chat.completions.stream_parse(messages="Hi", response_format=SCHEMA) as stream:
+        assert_type(stream, ParseStream[JsonValue])
 
 
 async def the_asynchronous_parse_gives_the_same(client: AsyncNemotron) -> None:
@@ -137,7 +138,8 @@ def a_stream_ends_with_the_value(client: Nemotron) -> None:
         for delta in stream.text_deltas():
             assert_type(delta, str)
     stream_parse = client.chat.completions.stream_parse
-    assert_type(stream_parse(messages="Hi", response_format=list[Person] | None), ParseStream[list[Person] | None])
+    with stream_parse(messages="Hi", response_format=list[Person] | None) as other:
+        assert_type(other, ParseStream[list[Person] | None])
 
 
 async def an_asynchronous_stream_ends_with_the_value(client: AsyncNemotron) -> None:

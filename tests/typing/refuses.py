@@ -138,8 +138,19 @@ def a_stream_is_no_answer(client: Nemotron, *, either: bool) -> None:
     _ = client.chat.completions.create(messages="Hi", stream=True).text  # E: text
     _ = client.chat.completions.create(messages="Hi", stream=either).text  # E: text
     _ = client.chat.completions.create(messages="Hi")[0]  # E: ChatCompletion
-    for delta in client.chat.completions.stream(messages="Hi"):
-        _ = delta.upper()  # E: upper
+    with client.chat.completions.stream(messages="Hi") as stream:
+        for event in stream:
+            _ = event.upper()  # E: upper
+
+
+def a_stream_is_opened_by_with(client: Nemotron) -> None:
+    for _ in client.chat.completions.stream(messages="Hi"):  # E: __iter__
+        pass
+    for _ in client.chat.completions.stream_parse(messages="Hi", response_format=int):  # E: __iter__
+        pass
+    for _ in client.chat.completions.stream_tools(messages="Hi", tools=[print]):  # E: __iter__
+        pass
+    _ = client.chat.completions.stream(messages="Hi").get_final_text()  # E: get_final_text
 
 
 def what_may_be_missing_is_looked_at_first(done: ChatCompletion, error: StreamInterruptedError) -> None:
