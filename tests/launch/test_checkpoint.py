@@ -308,11 +308,8 @@ def test_a_description_that_can_not_be_used_is_refused(tmp_path: Path, params: o
         read(tmp_path)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
+SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+JSON = SCALAR | st.lists(SCALAR, max_size=3) | st.dictionaries(st.text(max_size=5), SCALAR, max_size=3)
 SIZES = st.integers(-1, 200) | st.sampled_from([10**9, 10**13, 10**400])
 
 
