@@ -98,7 +98,7 @@ def _model(options: Options, checkpoint: Checkpoint | None) -> Model:
         head_dim=options.head_dim,
     )
     if checkpoint is None:
-        return told.overridden(told).model()
+        return Facts().overridden(told).model()
     return checkpoint.facts.overridden(told).model(checkpoint.problems)
 
 

@@ -189,14 +189,13 @@ def read(folder: Path) -> Checkpoint:
 
 def _with_sizes(facts: Facts, weights: Weights) -> Facts:
     # What the description says of quantization comes first, but of fp8, which has many names.
-    packed = "packed" if weights.size is not None else None
-    precision = facts.precision or weights.precision or packed
+    precision = "fp8" if weights.precision == "fp8" else facts.precision or weights.precision
     return replace(
         facts,
         parameters=weights.parameters,
         weights=weights.size,
         weights_fp8=weights.fp8 if facts.precision is None else weights.size,
-        precision="fp8" if weights.precision == "fp8" else precision,
+        precision=precision,
     )
 
 

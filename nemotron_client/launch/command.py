@@ -242,12 +242,13 @@ def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[
         own.append(Flag(("--data-parallel-backend", "ray"), "place the copies by Ray too"))
     address = f"[{server.head}]:{RAY_PORT}" if ":" in str(server.head) else f"{server.head}:{RAY_PORT}"
     ray = str(Path(server.executable).with_name("ray"))  # installed with vLLM, or on the path as it is
-    first = _command(server, [*flags, *own], {"RAY_ADDRESS": address})
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would send them to its makers
+    first = _command(server, [*flags, *own], {"RAY_ADDRESS": address} | quiet)
     start = (ray, "start", "--head", f"--node-ip-address={server.head}", f"--port={RAY_PORT}")
     join = Flag(("start", f"--address={address}", "--block"), "join the Ray cluster of the first machine, and work")
     return [
         Command(first.executable, first.flags, first.environment, before=start),
-        *(Command(ray, (join,), serves=False) for _ in range(nodes - 1)),
+        *(Command(ray, (join,), quiet, serves=False) for _ in range(nodes - 1)),
     ]
 
 

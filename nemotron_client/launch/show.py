@@ -138,10 +138,10 @@ def of_commands(commands: Sequence[Command]) -> str:
 
 def of_command(command: Command) -> str:
     """Write a command as one would type it."""
-    settings = " ".join(f"{name}={value}" for name, value in command.environment.items())
-    lines = [f"  {settings}", *_lines(command)] if settings else _lines(command)
-    first = [f"  {shlex.join(command.before)}"] if command.before else []
-    return "\n".join([*first, " \\\n".join(lines)])
+    settings = wrap(" ".join(f"{name}={value}" for name, value in command.environment.items()), WIDTH)
+    start = [f"  {line}" for line in settings]
+    first = [*start, f"  {shlex.join(command.before)}"] if command.before else []
+    return "\n".join(" \\\n".join(lines) for lines in (first, [*start, *_lines(command)]) if lines)
 
 
 _SETTINGS: Mapping[str, str] = {
@@ -149,6 +149,7 @@ _SETTINGS: Mapping[str, str] = {
     "VLLM_NO_USAGE_STATS": "send no statistics to vLLM's makers",
     "VLLM_CPU_KVCACHE_SPACE": "GiB of memory for the KV cache",
     "RAY_ADDRESS": "the Ray cluster to use",
+    "RAY_USAGE_STATS_ENABLED": "send no statistics to Ray's makers",
 }
 
 

@@ -54,7 +54,7 @@ class Supervisor:
     """Look after one server from its start to its end.
 
     The main thread waits for the end and for signals, and keeps to their times whatever the server does; another asks
-    whether it answers. Both are woken by queues, as these may be put to in a signal's handler.
+    whether it answers. A signal's handler only notes it and wakes both, by queues, which may be put to there.
     """
 
     def __init__(
@@ -87,11 +87,7 @@ class Supervisor:
             resolve({}, base_url=url, api_key=self._key, allow_insecure=True)
         except ConfigurationError as error:  # told now, and not when the model has been loaded
             raise ConfigurationError(f"{KEY} can't be sent by a client: {error}") from None
-        self._group: Group | None = None
-        self._preparing: subprocess.Popen[bytes] | None = None
-        self._early: list[int] = []  # signals that came before there was a group
-        self._stopping: float | None = None  # since when
-        self._by = 0  # which signal
+        self._signals: list[int] = []
         self._given_up = False
         self._news: SimpleQueue[None] = SimpleQueue()  # for the main thread
         self._enough: SimpleQueue[None] = SimpleQueue()  # for the one that asks
@@ -125,32 +121,30 @@ class Supervisor:
     def _first(self, words: tuple[str, ...]) -> int:
         self._say(f"First: {shlex.join(words)}")
         try:
-            self._preparing = subprocess.Popen(words, env=self._environment)  # noqa: S603 - as in process.py
+            running = subprocess.Popen(words, env=self._environment)  # noqa: S603 - as in process.py
         except OSError as error:
             raise ConfigurationError(f"{words[0]} can't be started: {error.strerror}.") from None
-        if self._early:
-            self._preparing.send_signal(self._early[0])
-        with self._preparing as running:
-            status = running.wait()
-        if self._early:
-            return _BY_SIGNAL + self._early[0]
-        if status:
-            self._say(f"That failed with status {status}. If Ray runs on this machine already, `ray stop` ends it.")
-        return _as_shells_do(status)
+        with running:
+            Thread(target=self._wake_after, args=[running], name="watch", daemon=True).start()
+            while running.poll() is None:
+                for number in self._signals:
+                    running.send_signal(number)
+                self._news.get()
+        if self._signals:
+            return _BY_SIGNAL + self._signals[0]
+        if running.returncode:
+            self._say("It failed. If Ray runs on this machine already, `ray stop` ends it.")
+        return _as_shells_do(running.returncode)
 
     def _start(self) -> Group:
         argv = self._command.argv
         try:
-            group = Group(argv, self._environment, out=self._out, clean=self._clean, ended=self._wake)
+            return Group(argv, self._environment, out=self._out, clean=self._clean, ended=self._wake)
         except (OSError, ValueError) as error:  # ValueError: a NUL byte
             raise ConfigurationError(f"{argv[0]} can't be started: {error}.") from None
-        self._group = group
-        if self._early:
-            self._stop(group, self._early[0])
-        return group
 
     def _ask(self, group: Group, began: float) -> None:
-        if not self._until_it_answers(group, began) and not group.over and self._stopping is None:
+        if not self._until_it_answers(group, began) and not (group.over or self._signals):
             self._given_up = True
             self._news.put(None)
 
@@ -172,7 +166,7 @@ class Supervisor:
                 allow_insecure=True,
             ) as client,
         ):
-            while not group.over and self._stopping is None:
+            while not (group.over or self._signals):
                 state = client.server.ready()
                 if state:
                     return self._answers(group, client, began)
@@ -199,9 +193,9 @@ class Supervisor:
                 timeout=Timeout(first_event=_LONGEST_QUESTION, total=_LONGEST_QUESTION),
             )
         except NemotronError as error:
-            if isinstance(error, APIConnectionError | InternalServerError) and self._stopping is None:
+            if isinstance(error, APIConnectionError | InternalServerError) and not self._signals:
                 self._pause(self._patience.end)  # it may be ending, and then its log says why
-            if not group.over and self._stopping is None:
+            if not (group.over or self._signals):
                 self._say(f"It is up but does not answer, so it is ended. {type(error).__name__}: {error}")
             return False
         took = f"{clock() - began:.0f} s after the start, {clock() - asked:.1f} s after the question"
@@ -211,26 +205,35 @@ class Supervisor:
         return True
 
     def _wait(self, group: Group) -> None:
-        """Wait for the end; by force, once a signal was given its time."""
-        while not (group.over or self._given_up) and self._stopping is None:
+        while not (group.over or self._given_up or self._signals):
             self._news.get()
-        if self._given_up and self._stopping is None:
-            self._stop(group, signal.SIGTERM)
-        if self._stopping is None:
-            return
-        # Said here, as the handler may have interrupted another word.
-        self._say(f"{signal.Signals(self._by).name} was passed on to vLLM; another one kills it at once.")
-        while not group.over:
-            left = self._stopping + self._patience.end - self._patience.clock()
+        if not group.over:
+            self._end(group)
+
+    def _end(self, group: Group) -> None:
+        """Pass on the first signal, and end it by force at the second or when its time is over."""
+        passed_on = self._signals[:1]
+        number = signal.Signals(passed_on[0]) if passed_on else signal.SIGTERM
+        group.send(number)
+        until = self._patience.clock() + self._patience.end
+        self._say(f"{number.name} was passed on to vLLM; another one kills it at once.")
+        while not group.over and len(self._signals) == len(passed_on):
+            left = until - self._patience.clock()
             if left <= 0:
                 self._say(f"It has not ended within {self._patience.end:g} s, so it is killed.")
-                group.send(signal.SIGKILL)
-                self._news.get()
-            else:
-                _wait_for(self._news, left)
+                break
+            _wait_for(self._news, left)
+        if not group.over:
+            group.send(signal.SIGKILL)
+        while not group.over:
+            self._news.get()
 
     def _pause(self, seconds: float) -> None:
         _wait_for(self._enough, seconds)
+
+    def _wake_after(self, running: subprocess.Popen[bytes]) -> None:
+        running.wait()
+        self._wake()
 
     def _wake(self) -> None:
         self._news.put(None)
@@ -241,7 +244,7 @@ class Supervisor:
         self._say(f"vLLM has ended {shown} after {seconds:.0f} s; none of its processes is left.")
         if self._command.before:
             self._say("Ray, which was started first, runs on; `ray stop` ends it on this machine.")
-        if status and self._stopping is None:
+        if status and not (self._signals or self._given_up):
             cause = diagnose(list(group.tail), status)
             self._say(f"Why: {cause.what or 'not known here; the log says'}")
             for line in cause.lines:
@@ -251,12 +254,8 @@ class Supervisor:
     @contextmanager
     def _handling_signals(self) -> Generator[None]:
         def handle(number: int, _: FrameType | None) -> None:
-            if self._group is not None:
-                self._stop(self._group, number)
-                return
-            self._early.append(number)
-            if self._preparing is not None:
-                self._preparing.send_signal(number)
+            self._signals.append(number)
+            self._wake()
 
         before = {number: signal.signal(number, handle) for number in _SIGNALS}
         try:
@@ -264,15 +263,6 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-    def _stop(self, group: Group, number: int) -> None:
-        """Pass a signal on; the second one kills, as who sends it is in a hurry."""
-        if self._stopping is None:
-            self._stopping, self._by = self._patience.clock(), number
-            group.send(number)
-            self._wake()  # so that who waits looks at the time
-        else:
-            group.send(signal.SIGKILL)
 
     def _clean(self, line: bytes) -> bytes:
         return redact(line, {KEY: self._key})

@@ -62,7 +62,7 @@ class Weights:
         size: Bytes of all tensors; None where unknown, as files are missing.
         fp8: Bytes of them with the linear layers in fp8; None where unknown.
         parameters: How many numbers; None where unknown, or where several are packed into one.
-        precision: What most of them are in; None where unknown, or packed.
+        precision: What most of them are in, "packed" if several are in one number; None where unknown.
         problems: What is missing, cut short or can't be read.
     """
 
@@ -137,7 +137,7 @@ def _measured(tensors: dict[str, Tensor]) -> Weights:
         sizes[tensor.dtype] += tensor.size
     usual, size = max(sizes, key=lambda dtype: sizes[dtype]), sizes.total()
     if usual not in _TYPES:
-        return Weights(size, size, None, None, ())
+        return Weights(size, size, None, "packed", ())
     parameters = sum(tensor.size // _bytes(tensor) for tensor in tensors.values())
     return Weights(size, sum(map(_in_fp8, tensors, tensors.values())), parameters, _TYPES[usual][0], ())
 

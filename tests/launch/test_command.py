@@ -113,7 +113,9 @@ def test_on_the_cpu_the_cache_has_room_for_what_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("made", ALL)
-def test_nothing_is_fetched_and_nothing_is_sent_to_vllms_makers(made: command.Command) -> None:
+def test_nothing_is_fetched_and_nothing_is_sent_to_the_makers_of_vllm_and_ray(made: command.Command) -> None:
+    if made.before or made.executable == "ray":
+        assert made.environment["RAY_USAGE_STATS_ENABLED"] == "0"
     if made.executable != "ray":
         assert made.environment.items() >= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}.items()
 

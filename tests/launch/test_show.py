@@ -110,11 +110,10 @@ def test_one_full_window_is_one() -> None:
 
 def test_a_command_is_shown_as_one_types_it_and_every_part_explained_once() -> None:
     text = show.of_commands(commands(Path("/my weights"))["Ray"])
-    assert "The command on node 0, the first\n\n  ray start --head" in text
-    assert (
-        "  HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 RAY_ADDRESS=10.0.0.1:6379 \\\n  vllm serve '/my weights' \\\n" in text
-    )
-    assert "The command on node 1\n\n  ray start --address=10.0.0.1:6379 --block\n" in text
+    settings = "  HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 RAY_ADDRESS=10.0.0.1:6379 \\\n  RAY_USAGE_STATS_ENABLED=0 \\\n"
+    assert f"The command on node 0, the first\n\n{settings}  ray start --head" in text
+    assert f"{settings}  vllm serve '/my weights' \\\n" in text
+    assert "\n\n  RAY_USAGE_STATS_ENABLED=0 \\\n  ray start --address=10.0.0.1:6379 --block\n" in text
     assert text.count("join the Ray cluster") == text.count("the name that clients ask for") == 1
 
 

@@ -240,7 +240,7 @@ def test_a_command_that_must_run_first_and_fails_ends_it(run: Run) -> None:
     assert run() == 4
     assert run.said == [
         "First: sh -c 'exit 4'",
-        "That failed with status 4. If Ray runs on this machine already, `ray stop` ends it.",
+        "It failed. If Ray runs on this machine already, `ray stop` ends it.",
     ]
 
 
