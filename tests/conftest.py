@@ -1,9 +1,18 @@
-"""What holds for every test: nothing from the environment of whoever runs them."""
+"""What holds for every test: nothing from the environment of whoever runs them, and no property is timed.
+
+`HYPOTHESIS_PROFILE=thorough` tries 2,000 examples of each; `nox -s thorough` does so with the counting of tokens.
+"""
 
 import os
 import sys
 
 import pytest
+from hypothesis import settings
+
+# Properties tell what is right, not how fast: a slow machine fails none of them.
+settings.register_profile("untimed", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 pytest_plugins = ["pytester"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client.options import ChatParameters
@@ -78,7 +78,6 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
         yield http
 
 
-@settings(max_examples=100, deadline=None)  # the first one loads the vocabulary
 @given(odd=odd_bodies())
 def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -> None:
     path, body = odd
