@@ -29,6 +29,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "points nowhere": {"$ref": "#/$defs/x"},
     "not": {"not": {}, "uniqueItems": True},
     "within a union": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"not": {}}}]},
+    "nothing to choose": {"enum": []},
     "not reached": {"type": "string", "$defs": {"x": {"not": {}}}},
 }
 
