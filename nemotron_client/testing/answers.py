@@ -135,9 +135,8 @@ class _Filling:
             return self._pointed(schema["$ref"], key)
         if "const" in schema or "enum" in schema:
             return schema["const"] if "const" in schema else schema["enum"][0]
-        kind = schema.get("type", "string")
-        if is_array(kind):
-            kind = kind[0]
+        kinds = schema.get("type", "string")
+        kind = str(kinds[0] if is_array(kinds) else kinds)
         if kind == "object":
             properties = schema.get("properties", {})
             return {each: self.value(properties.get(each, {}), each) for each in schema.get("required", ())}

@@ -1,6 +1,6 @@
 """Whatever is sent, a test server answers: what a real one would refuse is refused, and nothing breaks in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.options import ChatParameters
 from nemotron_client.testing import FakeServer
 from nemotron_client.testing.replies import MODEL
@@ -51,7 +52,11 @@ def places(value: object, *path: str | int) -> Iterator[tuple[str | int, ...]]:
     """Yield where in a body something stands."""
     if path:
         yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner: Iterable[tuple[str | int, object]] = ()
+    if is_object(value):
+        inner = value.items()
+    elif is_array(value):
+        inner = enumerate(value)
     for name, each in inner:
         yield from places(each, *path, name)
 
@@ -60,7 +65,7 @@ def replaced(value: Any, path: tuple[str | int, ...], odd: object) -> Any:  # no
     """Return a body with something else at one place."""
     if not path:
         return odd
-    if isinstance(value, list):
+    if is_array(value):
         return [replaced(each, path[1:], odd) if number == path[0] else each for number, each in enumerate(value)]
     return {**value, path[0]: replaced(value.get(path[0]), path[1:], odd)}
 

@@ -179,5 +179,6 @@ def test_it_fills_a_schema_that_has_no_end_or_says_little(chat: Chat) -> None:
 
 
 def test_a_tool_whose_parameters_are_no_schema_that_it_could_fill_is_called_without_any(chat: Chat) -> None:
-    odd = {"type": "function", "function": {"name": "look", "parameters": {"$defs": {"x": {"type": []}}}}}
+    no_type: list[str] = []
+    odd = {"type": "function", "function": {"name": "look", "parameters": {"$defs": {"x": {"type": no_type}}}}}
     assert called(chat("look", tools=[odd])) == ("look", {})
