@@ -45,6 +45,7 @@ def types(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Run the tests on the built wheel, away from the source tree."""
     elsewhere = Path(session.create_tmp())
+    shutil.rmtree(elsewhere)  # or what a run before this one left would be tested too
     session.install("build")
     session.run("python", "-m", "build", "--outdir", str(elsewhere))
     (built,) = elsewhere.glob("*.whl")

@@ -6,15 +6,16 @@ Pure: request in, answer out.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.testing.bodies import DEFAULT_OF_TEXT
 from nemotron_client.testing.counting import answer_tokens, first_tokens
-from nemotron_client.testing.grammar import pointed
+from nemotron_client.testing.grammar import grammar_error, malformed, pointed
 from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
-from nemotron_client.testing.replies import Answer
+from nemotron_client.testing.replies import Answer, Reply, stream_error
 
 STORY = (
     "Once upon a time there was a crane on the quay of a small port. It had lifted tea, pianos and once an elephant, "
@@ -38,28 +39,32 @@ class Served:
     api_key: str | None
 
 
-def completion(request: RecordedRequest, *, room: int) -> Answer:
+def completion(request: RecordedRequest, window: int) -> Reply:
     """Answer by itself, always in the same way, and stop where the limits say so.
 
     Args:
-        request: What is asked.
-        room: How many tokens are left in the window: what was asked beyond them is silently not given.
+        request: What is asked, in a form that was found right.
+        window: How many tokens it and the answer may have together: beyond that is silently nothing.
     """
-    fields = request.json
-    default = room if request.path == CHAT else DEFAULT_OF_TEXT
-    limit = min(fields.get("max_completion_tokens") or fields.get("max_tokens") or default, room)
-    said = _said(fields)
-    tokens = answer_tokens(said.text, said.tool_calls, ended=True)
-    if tokens <= limit:
-        return said
-    count = limit * (fields.get("n") or 1)
+    if (wrong := grammar_error(request.json)) is not None:
+        return stream_error(400, wrong)(request)  # found when a stream has begun
+    said = _said(request.json)
+    default = window if request.path == CHAT else DEFAULT_OF_TEXT
+    wanted = request.json.get("max_completion_tokens") or request.json.get("max_tokens") or default
+    limit = min(wanted, window - request.tokens)
+    fits = answer_tokens(said.text, said.tool_calls, ended=True) <= limit
+    return (said if fits else _shortened(said, request, limit))(request)
+
+
+def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
+    count = limit * (request.json.get("n") or 1)
     usage: dict[str, object] = {"completion_tokens": count, "total_tokens": request.tokens + count}
     if not said.tool_calls:
         return Answer(text=first_tokens(said.text, limit), finish_reason="length", usage=usage)
     # vLLM: of a call that is cut, a stream says "length" and a body "tool_calls".
     ((name, arguments),) = said.tool_calls
     call = (name, first_tokens(arguments, limit - answer_tokens("", [(name, "")], ended=False)))
-    return Answer(tool_calls=(call,), finish_reason="length" if fields.get("stream") else None, usage=usage)
+    return Answer(tool_calls=(call,), finish_reason="length" if request.stream else None, usage=usage)
 
 
 def _said(fields: Mapping[str, Any]) -> Answer:
@@ -108,24 +113,44 @@ def _function(fields: Mapping[str, Any], asked: str) -> Mapping[str, Any] | None
 def _filled_json(schema: Mapping[str, Any] | None, asked: str) -> str:
     """Return JSON that fits the schema, its strings taken from a name in the question ("Paris") or from their keys."""
     name = next((word for word in re.findall(r"\w+", asked)[1:] if word[0].isupper()), None)
-    schema = schema or {"type": "object"}
-    return json.dumps(_filled(schema, schema, name, "value"), ensure_ascii=False)
+    if not schema or malformed(schema):  # of tools servers look at less than of answers
+        return "{}"
+    return json.dumps(_Filling(schema, name).value(schema, "value"), ensure_ascii=False)
 
 
-def _filled(schema: Mapping[str, Any], root: Mapping[str, Any], name: str | None, key: str) -> object:
-    for union in ("anyOf", "oneOf", "allOf"):
-        schema = schema.get(union, [schema])[0]
-    if "$ref" in schema:
-        return _filled(pointed(schema["$ref"], root) or {}, root, name, key)
-    if "const" in schema or "enum" in schema:
-        return schema["const"] if "const" in schema else schema["enum"][0]
-    kind = schema.get("type", "string")
-    if kind == "object":
-        properties = schema.get("properties", {})
-        return {each: _filled(properties.get(each, {}), root, name, each) for each in schema.get("required", ())}
-    if kind == "array":
-        return [_filled(schema.get("items", {}), root, name, key)] * schema.get("minItems", 0)
-    least = schema.get("minimum", 1)
-    dates = {"date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z"}
-    string = dates.get(schema.get("format", ""), name or key)
-    return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
+@dataclass
+class _Filling:
+    """A schema that is being filled, what its strings are to be, and which of its references are being followed."""
+
+    root: Mapping[str, Any]
+    name: str | None
+    following: list[str] = field(default_factory=list[str])
+
+    def value(self, part: object, key: str) -> object:
+        schema: Mapping[str, Any] = part if is_object(part) else {}  # what is no object is true or false
+        for union in ("anyOf", "oneOf", "allOf"):
+            if union in schema:
+                return self.value(schema[union][0], key)
+        if "$ref" in schema:
+            return self._pointed(schema["$ref"], key)
+        if "const" in schema or "enum" in schema:
+            return schema["const"] if "const" in schema else schema["enum"][0]
+        kinds = schema.get("type", "string")
+        kind = str(kinds[0] if is_array(kinds) else kinds)
+        if kind == "object":
+            properties = schema.get("properties", {})
+            return {each: self.value(properties.get(each, {}), each) for each in schema.get("required", ())}
+        if kind == "array":
+            return [self.value(schema.get("items", {}), key)] * schema.get("minItems", 0)
+        least = schema.get("minimum", 1)
+        dates = {"date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z"}
+        string = dates.get(schema.get("format", ""), self.name or key)
+        return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
+
+    def _pointed(self, ref: str, key: str) -> object:
+        if ref in self.following:  # it would have no end
+            return None
+        self.following.append(ref)
+        value = self.value(pointed(ref, self.root) or {}, key)
+        self.following.pop()
+        return value

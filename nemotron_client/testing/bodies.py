@@ -22,6 +22,7 @@ DEFAULT_OF_TEXT = 16
 """How many tokens a text completion has where the request doesn't say it."""
 
 _MOST_ROWS = 10
+_LONGEST_SHOWN = 200  # characters
 # What pydantic says of the branch of a union that it tried, and which vLLM leaves out: so it does with a field that is
 # called "arguments".
 _BRANCHES = frozenset({"arguments", "int", "str"})
@@ -147,6 +148,9 @@ class _TokenizedText(BaseModel):
 class _TokenizedChat(BaseModel):
     model: str | None = None
     messages: list[Any]
+    tools: list[_Tool] | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
 
 
 class _CalledFunction(TypedDict):
@@ -197,12 +201,9 @@ def chat_body(fields: _Fields) -> ChatBody:
         raise Malformed(invalid("body.messages", "missing", "Field required", fields))
     if not is_array(messages):
         raise Malformed(invalid("body.messages", "list_type", "Input should be a valid list", messages))
-    for index, message in enumerate(messages):
-        _check_message(message, f"body.messages.{index}")
+    _check_messages(messages)
     body = _read(_CHAT, fields)
-    for message in messages:
-        if is_object(message) and message.get("role") == "assistant" and message.get("tool_calls") is not None:
-            _read(_CALLS, message["tool_calls"])
+    _check_calls(messages)
     return body
 
 
@@ -229,7 +230,11 @@ def check_tokenized(fields: _Fields) -> None:
     Raises:
         Malformed: It has another form.
     """
+    messages = fields.get("messages")
     _read(_TOKENIZED, fields)
+    if is_array(messages):
+        _check_messages(messages)
+        _check_calls(messages)
 
 
 def invalid(where: str, kind: str, message: str, value: object, ctx: object = None) -> Reply:
@@ -237,10 +242,24 @@ def invalid(where: str, kind: str, message: str, value: object, ctx: object = No
     return _invalid([_row(where, kind, message, value, ctx)], 1, where)
 
 
+def _check_messages(messages: Sequence[object]) -> None:
+    for index, message in enumerate(messages):
+        _check_message(message, f"body.messages.{index}")
+
+
+def _check_calls(messages: Sequence[object]) -> None:
+    for message in messages:
+        if is_object(message) and message.get("role") == "assistant" and message.get("tool_calls") is not None:
+            _read(_CALLS, message["tool_calls"])
+
+
 def _check_message(message: object, where: str) -> None:
     # vLLM tells what is wrong by each of the eight kinds of messages that it tries.
     if not is_object(message):
         raise Malformed(invalid(where, "dict_type", "Input should be a valid dictionary", message))
+    for name in ("role", "name", "tool_call_id"):
+        if not isinstance(value := message.get(name), str | None):
+            raise Malformed(invalid(f"{where}.{name}", "string_type", "Input should be a valid string", value))
     content = message.get("content", "")
     if isinstance(content, str) or is_array(content) or (content is None and message.get("role") == "assistant"):
         return
@@ -267,6 +286,8 @@ def _place(loc: tuple[str | int, ...]) -> str:
 
 def _row(where: str, kind: str, message: str, value: object, ctx: object) -> dict[str, object]:
     shown = str(value)
+    if len(shown) > _LONGEST_SHOWN:
+        shown = f"{shown[:_LONGEST_SHOWN]}...[truncated]"
     if isinstance(value, Sized) and not isinstance(value, str):
         shown = f"<{type(value).__name__} of {len(value)} items>"
     row: dict[str, object] = {"type": kind, "loc": where, "msg": message, "input": shown}

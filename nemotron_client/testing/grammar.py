@@ -24,7 +24,7 @@ def grammar_error(fields: Schema) -> str | None:
     schema: object = fields
     for name in ("response_format", "json_schema", "schema"):
         schema = schema.get(name) if is_object(schema) else None
-    wrong = next(_wrong(schema, schema, set()), None) if is_object(schema) else None
+    wrong = next(_wrong(schema, schema, set()), None) or malformed(schema) if is_object(schema) else None
     if wrong is None:
         return None
     told = f"Grammar error: at 1(8): failed to compile JSON schema: {wrong}"
@@ -47,7 +47,7 @@ def _wrong(schema: object, root: Schema, seen: set[str]) -> Iterator[str]:
     if unimplemented := sorted(_UNIMPLEMENTED & schema.keys()):
         yield f"Unimplemented keys: {json.dumps(unimplemented)}"
     for kind in _each(schema.get("type", ())):
-        if kind not in _TYPES:
+        if isinstance(kind, str) and kind not in _TYPES:
             yield f"Invalid type: {kind}"
     ref = schema.get("$ref")
     if isinstance(ref, str) and ref not in seen:
@@ -56,6 +56,8 @@ def _wrong(schema: object, root: Schema, seen: set[str]) -> Iterator[str]:
         if target is None:
             yield f"Pointer '{ref.removeprefix('#')}' does not exist"
         yield from _wrong(target, root, seen)
+    if [] in (schema.get("anyOf"), schema.get("enum")):
+        yield "Unsatisfiable schema: anyOf is empty"
     for part in _parts(schema):
         yield from _wrong(part, root, seen)
 
@@ -70,3 +72,14 @@ def _parts(schema: Schema) -> Iterator[object]:
 
 def _each(value: object) -> Sequence[object]:
     return value if is_array(value) else [value]
+
+
+def malformed(schema: Schema) -> str | None:
+    """Say why something is no JSON schema; None if it is one."""
+    from jsonschema import Draft202012Validator, SchemaError  # 60 ms to import
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as wrong:
+        return wrong.message
+    return None

@@ -15,12 +15,12 @@ from uuid import UUID
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.answers import Served, completion
-from nemotron_client.testing.bodies import chat_body, first, text_body
+from nemotron_client.testing.bodies import TextBody, chat_body, first, text_body
 from nemotron_client.testing.conversation import broken_rule
 from nemotron_client.testing.limits import contradictions, impossible
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error, problem
-from nemotron_client.testing.vllm import unreadable_conversation
+from nemotron_client.testing.vllm import unreadable_conversation, wrong_prompt
 
 _LARGEST = 26_214_400  # bytes of a body
 _MINUTE = 60.0
@@ -95,9 +95,8 @@ class Hosted:
         refused = self._of_gateway(request, served)
         if refused is not None:
             return refused
-        worker = first(_refusals(request, served))
-        room = served.max_model_len - request.tokens
-        return self.finished(worker or completion(request, room=room)(request), request)
+        worker = first(_refusals(request, served)) or completion(request, served.max_model_len)
+        return self.finished(worker, request)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:
         """Return a worker's reply as it leaves the gateway: with the request's id, and how it went."""
@@ -159,15 +158,17 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     Raises:
         Malformed: The body has another form.
     """
-    fields, chat = request.json, request.path == CHAT
+    fields = request.json
     if unknown := [name for name in fields if name not in _FIELDS]:
         told = f"Validation: Unsupported parameter(s): {', '.join(unknown)}"
         yield Reply(status=400, body={"message": told, "type": "Bad Request", "code": 400})
     yield from contradictions(fields)
-    body = chat_body(fields) if chat else text_body(fields)
+    body = chat_body(fields) if request.path == CHAT else text_body(fields)
     wanted = body.most_tokens or 0
     yield from impossible(body, served.max_model_len)
-    if chat:
+    if isinstance(body, TextBody):
+        yield from wrong_prompt(body)
+    else:
         yield from unreadable_conversation(fields["messages"], served.model)
         messages, tools = fields["messages"], fields.get("tools") or ()
         continued = bool(fields.get("continue_final_message"))

@@ -119,7 +119,7 @@ def _wrong_choice(tools: object, choice: object) -> Iterator[Reply]:
         return
     if tools is None:
         yield refused("When using `tool_choice`, `tools` must be set.", "tool_choice")
-    elif not is_object(choice) and choice not in {"auto", "required"}:
+    elif not is_object(choice) and choice not in ("auto", "required"):
         kinds = 'Only named tools, "none", "auto" or "required" are supported.'
         yield refused(f"Invalid value for `tool_choice`: {choice}! {kinds}", "tool_choice")
     elif is_object(choice):

@@ -10,13 +10,12 @@ from typing import Any
 
 from nemotron_client._json import is_array, is_object
 from nemotron_client.testing.answers import Served, completion
-from nemotron_client.testing.bodies import ChatBody, chat_body, check_tokenized, first, invalid, text_body
+from nemotron_client.testing.bodies import ChatBody, TextBody, chat_body, check_tokenized, first, invalid, text_body
 from nemotron_client.testing.conversation import broken_rule
 from nemotron_client.testing.counting import VOCABULARY, token_ids
-from nemotron_client.testing.grammar import grammar_error
 from nemotron_client.testing.limits import contradictions, impossible, refused
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
-from nemotron_client.testing.replies import CREATED, Reply, error, stream_error
+from nemotron_client.testing.replies import CREATED, Reply, error
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _EFFORTS = ["none", "high"]
@@ -51,9 +50,7 @@ class VLLM:
             return Reply(
                 body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": None}
             )
-        if (wrong := grammar_error(request.json)) is not None:
-            return stream_error(400, wrong)(request)  # found when the answer has begun
-        return completion(request, room=served.max_model_len - request.tokens)(request)
+        return completion(request, served.max_model_len)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:  # noqa: ARG002 - as the gateway's, which needs it
         """Return a reply as it leaves the server: as it is."""
@@ -114,7 +111,7 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
         yield from _unsupported(body)
         yield from _wrong_conversation(fields, served)
     else:
-        yield from _wrong_prompt(body.prompt, body.suffix)
+        yield from wrong_prompt(body)
     yield from _overflow(request.tokens, served.max_model_len, chat=isinstance(body, ChatBody))
     yield from impossible(body, served.max_model_len - request.tokens)
 
@@ -132,10 +129,12 @@ def _unsupported(body: ChatBody) -> Iterator[Reply]:
         yield refused(f"{told} Supported values are: {_EFFORTS}.", "reasoning_effort")
 
 
-def _wrong_prompt(prompt: str | Sequence[object] | None, suffix: str | None) -> Iterator[Reply]:
+def wrong_prompt(body: TextBody) -> Iterator[Reply]:
+    """Yield what vLLM has against a prompt."""
+    prompt = body.prompt
     if not prompt and prompt != []:
         yield refused("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-    if suffix is not None:
+    if body.suffix is not None:
         yield error(400, "suffix is only supported for models with FIM completion rendering", param="suffix")
     if prompt == []:
         yield error(400, "You must pass at least one prompt")

@@ -29,6 +29,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "points nowhere": {"$ref": "#/$defs/x"},
     "not": {"not": {}, "uniqueItems": True},
     "within a union": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"not": {}}}]},
+    "nothing to choose": {"enum": []},
     "not reached": {"type": "string", "$defs": {"x": {"not": {}}}},
 }
 
@@ -112,6 +113,8 @@ CHAT: dict[str, dict[str, Any]] = {
     "stop a number": {"stop": 5},
     "stop an object": {"stop": {}},
     "stop of numbers": {"stop": [1]},
+    "eleven things wrong": {"stop_token_ids": list("abcdefghijk")},
+    "a long text for a number": {"seed": "x" * 300},
     "stop five": {"stop": ["a", "b", "c", "d", "e"]},
     "stop empty": {"stop": ""},
     "bad_words empty": {"bad_words": [""]},
@@ -189,6 +192,7 @@ TOKENIZE: dict[str, dict[str, Any]] = {
     "an empty prompt": {"prompt": ""},
     "a list": {"prompt": [1, 2]},
     "a conversation": {"messages": [user("Hello")], "tools": [tool()]},
+    "tools a number": {"messages": [user("Hello")], "tools": 5},
     "another model": {"prompt": "x", "model": "nope"},
     "assistant last": {"messages": [user("Hello"), said()]},
     "no messages": {"messages": []},

@@ -333,7 +333,7 @@ def test_as_a_program_it_passes_sigterm_on_and_leaves_nothing(program: Program, 
     assert ends(int((program.home / "pid").read_text()))
 
 
-@pytest.mark.usefixtures("program")
+@pytest.mark.usefixtures("program", "plain_imports")
 def test_python_m_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["launch", "plan", *FIGURES, "--gpus", "8xH100"])
     monkeypatch.delitem(sys.modules, "nemotron_client.launch.__main__")

@@ -74,7 +74,7 @@ def test_vllm_lets_long_ids_a_missing_last_result_and_the_user_after_a_tool_pass
         assert vllm(messages=messages).status_code == 200
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(MESSAGES, min_size=1, max_size=6), TOOLS, st.booleans())
 def test_the_rules_are_mistral_commons_but_for_the_users_turn_after_a_tools(
     messages: list[Json],

@@ -110,6 +110,13 @@ def test_vllm_refuses_in_its_own_words(vllm: Ask, fields: Mapping[str, object], 
     assert message in told(response)
 
 
+def test_no_answer_follows_what_is_no_schema(vllm: Ask, hosted: Ask) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"minItems": "x"}}}
+    for ask in (vllm, hosted):
+        assert "Grammar error: " in told(ask(response_format=wanted))
+        assert "'x' is not of type 'integer'" in ask(response_format=wanted, stream=True).text
+
+
 def test_vllm_knows_only_a_lower_bound_of_a_prompt_that_is_too_long(vllm: Ask) -> None:
     assert "your prompt contains at least 65 input tokens" in told(vllm("completions", prompt="word " * 70))
 

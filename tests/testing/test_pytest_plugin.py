@@ -31,6 +31,7 @@ APPLICATION = """
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     # The plugins of the libraries that we test with import these libraries, which would be taken for ours.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini("[pytest]")  # or that of a folder above would count, wherever temporary files are
 
     def run(code: str, *arguments: str) -> pytest.RunResult:
         for old in pytester.path.glob("__pycache__/*"):

@@ -164,3 +164,21 @@ def test_it_fills_a_json_schema(chat: Chat) -> None:
         "free": "Ada",
     }
     assert said(chat("Any", response_format={"type": "json_object"})) == "{}"
+
+
+def test_it_fills_a_schema_that_has_no_end_or_says_little(chat: Chat) -> None:
+    properties = {"name": {"type": ["string", "null"]}, "next": {"$ref": "#/$defs/Node"}, "any": True}
+    node: dict[str, object] = {"type": "object", "properties": properties, "required": [*properties]}
+    schema = {"$defs": {"Node": node}, "$ref": "#/$defs/Node"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "node", "schema": schema}}
+    assert json.loads(said(chat("A node for Ada", response_format=wanted))) == {
+        "name": "Ada",
+        "next": None,
+        "any": "Ada",
+    }
+
+
+def test_a_tool_whose_parameters_are_no_schema_that_it_could_fill_is_called_without_any(chat: Chat) -> None:
+    no_type: list[str] = []
+    odd = {"type": "function", "function": {"name": "look", "parameters": {"$defs": {"x": {"type": no_type}}}}}
+    assert called(chat("look", tools=[odd])) == ("look", {})
