@@ -159,6 +159,12 @@ class _Shape(TypedDict, total=False):
     nvext: Annotated[Json, _OBJECT] | None
 
 
+class _Continuing(TypedDict, total=False):
+    # Not for an answer of a given form: what the server adds to a message is no whole value.
+    add_generation_prompt: Annotated[bool, _FLAG] | None
+    continue_final_message: Annotated[bool, _FLAG] | None
+
+
 class _ToolUse(TypedDict, total=False):
     tool_choice: Annotated[Literal["auto", "none", "required"] | Json, _TOOL_CHOICE] | None
     parallel_tool_calls: Annotated[bool, _FLAG] | None
@@ -189,8 +195,6 @@ class _Chat(_Sampling, total=False):
     # vLLM and NIM
     include_reasoning: Annotated[bool, _FLAG] | None
     echo: Annotated[bool, _FLAG] | None
-    add_generation_prompt: Annotated[bool, _FLAG] | None
-    continue_final_message: Annotated[bool, _FLAG] | None
     documents: Annotated[Sequence[Json], _OBJECTS] | None
     chat_template: Annotated[str, _TEXT] | None
     chat_template_kwargs: Annotated[Json, _OBJECT] | None
@@ -198,7 +202,7 @@ class _Chat(_Sampling, total=False):
 
 
 @with_config(_STRICT)
-class ChatParameters(_Chat, _Shape, _Tools, total=False):
+class ChatParameters(_Chat, _Continuing, _Shape, _Tools, total=False):
     """The body of ``chat.completions.create``, but for ``messages`` and ``stream``."""
 
 
@@ -243,7 +247,7 @@ class ParseOptions(_Chat, CallOptions, FormOptions, total=False):
     """Everything that ``chat.completions.parse`` takes beside its own parameters."""
 
 
-class RunOptions(_Chat, _ToolUse, CallOptions, LoopOptions, total=False):
+class RunOptions(_Chat, _Continuing, _ToolUse, CallOptions, LoopOptions, total=False):
     """Everything that ``chat.completions.run_tools`` takes beside its own parameters."""
 
 

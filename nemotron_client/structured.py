@@ -121,15 +121,18 @@ class Format(Generic[T]):
     def partial(self, text: str) -> JsonValue:
         """Read the beginning of an answer; None where there is nothing to read yet."""
         found = values_in(text)
-        values = [whole for whole, _ in found.values]
+        values = found.values
         with suppress(ValueError):
             begun: JsonValue = from_json(found.begun, allow_inf_nan=False, allow_partial="trailing-strings")
-            values += [begun] if begun else []  # a bracket alone may be one of a sentence
-        objects = [value for value in values if isinstance(value, dict)]
-        if not self.wrapped:
-            return objects[-1] if objects else None
-        others = [value for value in values if not isinstance(value, dict)]
-        return next((value[_KEY] for value in reversed(objects) if _KEY in value), others[-1] if others else None)
+            values += [(begun, found.begun)] if begun else []  # a bracket alone may be one of a sentence
+        value, _ = max(values, key=self._likeliness, default=(None, ""))
+        if not isinstance(value, dict):
+            return value if self.wrapped else None
+        return value.get(_KEY) if self.wrapped else value
+
+    def _likeliness(self, of: tuple[JsonValue, str]) -> tuple[bool, int]:
+        whole, its = of
+        return isinstance(whole, dict) and (not self.wrapped or _KEY in whole), len(its)
 
 
 class Growing(Generic[T]):

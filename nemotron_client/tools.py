@@ -340,8 +340,9 @@ def _existing(value: object) -> Tool[..., object] | None:
 def _check(name: object, needs_approval: object, timeout: object) -> None:
     if not isinstance(name, str) or not name:
         refuse("without a name", f"name={name!r} is not possible: give a string", "name")
-    if not isinstance(needs_approval, bool) and not callable(needs_approval):
-        refuse(name, f"needs_approval={needs_approval!r} is not possible: give a bool or a function", "needs_approval")
+    if not isinstance(needs_approval, bool) and (not callable(needs_approval) or is_async(needs_approval)):
+        reason = f"needs_approval={needs_approval!r:.60} is not possible: give a bool or a plain function"
+        refuse(name, reason, "needs_approval")
     number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
     if timeout is not None and not number:
         refuse(name, f"timeout={timeout!r} is not possible: give seconds above 0, or None for no limit", "timeout")

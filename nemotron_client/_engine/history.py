@@ -109,9 +109,11 @@ class CallReader:
         fixed = self._function(asker, function, name)
         if fixed is not given.get("function"):
             changed["function"] = fixed
-        if given.get("type") is None:
+        kind = given.get("type")
+        if kind != "function":
             changed["type"] = "function"
-            self._note(asker, "tool_call_type", f"The call of {name} has no type; it is sent as a function.")
+            problem = "no type" if kind is None else f"the type {kind!r}"
+            self._note(asker, "tool_call_type", f"The call of {name} has {problem}; it is sent as a function.")
         sent_id = self._id(asker, given.get("id"), name, fixed.get("arguments"), before)
         if sent_id != given.get("id"):
             changed["id"] = sent_id

@@ -21,6 +21,7 @@ from .naming import NAME, Substitutes, make_name
 _BRIDGE: Mapping[str, object] = {"role": "assistant", "content": "OK."}
 _NO_RESULT = "There is no result: it is not known whether this call was carried out."
 
+_CALLING = frozenset({"tool_calls", "prefix", "function_call"})
 # Which text may follow which; None is the beginning.
 _PLAIN = frozenset(
     {
@@ -116,7 +117,7 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
         role = message.get("role")
         if (previous, role) not in _PLAIN or not message.get("content"):
             return False
-        if role == "assistant" and ("tool_calls" in message or "prefix" in message):
+        if role == "assistant" and not _CALLING.isdisjoint(message):
             return False
         previous = role
     return previous == "user"
@@ -202,6 +203,8 @@ class _Conversation:
         """Put an assistant's text right, and tell whether there is anything to send."""
         message = item.message
         last = item.index == len(self._messages) - 1
+        if message.get("function_call"):
+            raise item.error("has function_call, OpenAI's older form: give tool_calls, and its result as role tool.")
         if message.get("prefix") and not last:
             item.message = message = {key: value for key, value in message.items() if key != "prefix"}
             self._note(item, "prefix", "It is marked to be continued and isn't the last; it is sent without the mark.")
@@ -213,8 +216,6 @@ class _Conversation:
                 item.message = {**message, "content": ""}
                 self._note(item, "empty_content", "Its content is None; it is sent with an empty text.")
             return True
-        if message.get("function_call"):
-            raise item.error("has function_call, OpenAI's older form: give tool_calls, and its result as role tool.")
         if message.get("refusal"):
             item.message = {**message, "content": message["refusal"]}
             self._note(item, "empty_content", "It has no content; its refusal is sent as that.")

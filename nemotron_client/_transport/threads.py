@@ -17,7 +17,7 @@ from functools import partial
 from inspect import isawaitable
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -106,7 +106,7 @@ class ToolThreads:
             first = min(self._running, key=_Running.deadline)
             wait = first.deadline() - monotonic()
             try:
-                running, over = self._over.get(timeout=None if wait == inf else max(0.0, wait))
+                running, over = self._over.get(timeout=None if wait > TIMEOUT_MAX else max(0.0, wait))
             except Empty:
                 self._running.remove(first)
                 first.give_up()

@@ -420,6 +420,13 @@ async def test_what_a_plain_function_returns_after_its_time_changes_nothing(clie
     assert [result.text for result in run.results] == ["hang did not finish within 0.02 s.", "released", "released"]
 
 
+@pytest.mark.parametrize("limit", [float("inf"), 1e20])
+async def test_a_limit_may_be_as_good_as_none(limit: float, client: Either, server: MockServer) -> None:
+    server.reply(tool_calls(("get_weather", {"city": "Paris"}), ("get_time", {"city": "Rome"})))
+    run = await client.run_tools("Wait", [tool(each, timeout=limit) for each in (get_weather, get_time)])
+    assert [result.text for result in run.results] == ["sunny in Paris", "noon in Rome"]
+
+
 async def test_an_asynchronous_function_that_overruns_is_cancelled(
     agent: Agent, server: MockServer, log: pytest.LogCaptureFixture
 ) -> None:

@@ -306,12 +306,16 @@ async def test_tools_may_be_tasks_that_are_over_when_they_are_made(
 async def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited_for_it(
     client: Either, server: MockServer, waiting: Waiting
 ) -> None:
+    failing, finishing = Event(), Event()
+
     async def fail() -> None:
         """Fail."""
+        failing.set()
         raise LookupError
 
     async def finish() -> str:
         """Finish although it is cancelled."""
+        finishing.set()
         with suppress(get_cancelled_exc_class()):
             await anyio.sleep_forever()
         return "done"
@@ -321,7 +325,7 @@ async def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited
         events = aiter(stream)
         while not isinstance(await anext(events), ToolStarted):
             pass
-        while not waiting.begun.is_set():  # the last one
+        while not all(each.is_set() for each in (failing, finishing, waiting.begun)):
             await anyio.lowlevel.checkpoint()
     assert [result.outcome for result in stream.run.results] == ["failed", "ok"]
 

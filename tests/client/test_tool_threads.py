@@ -68,13 +68,13 @@ class Slow:
 
     def __init__(self) -> None:
         self.slow_may_end, self.other_may_end = Event(), Event()
-        self.thread: list[Thread] = []
+        self.thread: SimpleQueue[Thread] = SimpleQueue()
         self.loop = ToolLoop("Go", [tool(self.slow, timeout=0.01), self.other])
         self.loop.received(calling(("slow", ""), ("other", "")))
 
     def slow(self) -> str:
         """Take too long."""
-        self.thread.append(current_thread())
+        self.thread.put(current_thread())
         self.slow_may_end.wait(NOW)
         return "late"
 
@@ -87,7 +87,7 @@ class Slow:
         threads.start()
         assert threads.next().outcome == "timed_out"
         self.slow_may_end.set()
-        self.thread[0].join(NOW)
+        self.thread.get(timeout=NOW).join(NOW)
 
 
 @pytest.mark.usefixtures("no_thread_is_kept")

@@ -291,11 +291,14 @@ class TestCalls:
         history = [user(), asked(call(arguments={"x": object()})), result()]
         assert prepare(history) == Prepared(history)
 
-    def test_a_call_without_type_is_one_of_a_function(self) -> None:
-        history = [user(), asked({"id": NINE, "function": {"name": "look", "arguments": "{}"}}), result()]
+    @pytest.mark.parametrize(
+        ("given", "told"), [({}, "no type"), ({"type": None}, "no type"), ({"type": "custom"}, "the type 'custom'")]
+    )
+    def test_whatever_has_a_function_is_a_call_of_one(self, given: Json, told: str) -> None:
+        history = [user(), asked({"id": NINE, **given, "function": {"name": "look", "arguments": "{}"}}), result()]
         assert sent(*history) == [user(), asked(call()), result()]
         assert repairs(*history) == (
-            Repair("tool_call_type", 1, "The call of look has no type; it is sent as a function."),
+            Repair("tool_call_type", 1, f"The call of look has {told}; it is sent as a function."),
         )
 
     @pytest.mark.parametrize(
@@ -311,8 +314,9 @@ class TestCalls:
         message = {"role": "assistant", "content": "", "tool_calls": call()}
         assert refused(user(), message) == "messages[1] (role assistant) has tool_calls of type dict: give a list."
 
-    def test_openais_older_form_of_a_call_is_an_error(self) -> None:
-        old = said(None, function_call={"name": "look", "arguments": "{}"})
+    @pytest.mark.parametrize("content", [None, "Let me look."])
+    def test_openais_older_form_of_a_call_is_an_error(self, content: str | None) -> None:
+        old = said(content, function_call={"name": "look", "arguments": "{}"})
         assert refused(user(), old, user()) == (
             "messages[1] (role assistant) has function_call, OpenAI's older form: give tool_calls, and its result as "
             "role tool."

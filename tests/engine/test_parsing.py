@@ -484,6 +484,7 @@ def test_a_wait_for_the_rate_limit_counts_from_the_time_of_the_request() -> None
         *("n", "stream", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
         *("response_format", "structured_outputs", "nvext"),
         *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+        *("continue_final_message", "add_generation_prompt"),
     ],
 )
 def test_what_would_change_the_form_is_refused(name: str) -> None:

@@ -2,7 +2,6 @@
 
 import enum
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -144,7 +143,7 @@ TAKEN: list[tuple[object, str, object]] = [
     (Movie, '{"year": 1902}', {"year": 1902}),
     (Pair, '{"value": [1, "a"]}', Pair(1, "a")),
     (tuple[int, ...], '{"value": [1, 2]}', (1, 2)),
-    (set[str], '{"value": ["a"]}', {"a"}),
+    (set[str], '{"value": ["a", "b"]}', {"a", "b"}),
     (dict[str, int], '{"a": 1, "value": 2}', {"a": 1, "value": 2}),
     (dict[str, int], '{"value": 2}', {"value": 2}),
     (date, '{"value": "2026-01-02"}', date(2026, 1, 2)),
@@ -202,7 +201,8 @@ def test_a_schema_is_one_of_draft_7_and_its_root_is_an_object(form: object) -> N
 
 
 JSON: st.SearchStrategy[JsonValue] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    # A schema calls 1e20 an integer, pydantic doesn't.
+    st.none() | st.booleans() | st.integers() | st.floats(-(2.0**53), 2.0**53) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
@@ -361,13 +361,13 @@ def test_what_is_wrong_is_told_of_the_longest_json() -> None:
     assert wrong(of(Person), '{} {"name": "Ada", "age": -1} []') == ["age: Input should be greater than or equal to 0"]
 
 
-WORDS = st.text(st.characters(exclude_characters='"', exclude_categories=["Cs"]), max_size=30)
+PIECES = ["As", "[note]", "{curly}", "[2, p. 3]", "[-]", "```json", "\n", "]", "}", "é:"]
+WORDS = st.lists(st.sampled_from(PIECES)).map(" ".join)
 
 
-@given(JSON.filter(lambda value: isinstance(value, list | dict)), WORDS, WORDS)
+@given(JSON, WORDS, WORDS)
 def test_json_is_found_between_any_words(value: JsonValue, before: str, after: str) -> None:
-    words = [re.sub(r"[\[{]", "", each) for each in (before, after)]  # "[" before it may be the beginning of a list
-    assert ANYTHING.read(f"{words[0]} {json.dumps({'value': value})} {words[1]}") == value
+    assert ANYTHING.read(f"{before} {json.dumps({'value': value})} {after}") == value
 
 
 def test_a_fence_inside_of_a_text_is_part_of_it() -> None:
@@ -668,7 +668,7 @@ def test_a_list_grows_with_and_without_the_object_around_it() -> None:
 
 
 def test_only_the_answer_grows_among_words() -> None:
-    pieces = ["As {curly", "} [", '1] ["says', '"]: {"name": "A', 'da", "age": 36', "} [2]"]
+    pieces = ["As {curly", "} [", '1] ["says', '"]: {"name": "A', 'da", "age": 36', "} [2] {} {"]
     assert grown(of(Person), pieces) == [{"name": "A"}, {"name": "Ada", "age": 36}]
     assert grown(of(list[int]), ["See [", "1]: ", '{"value": [', "2, 3]} [4"]) == [[1], [], [2, 3]]
 

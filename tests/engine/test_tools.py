@@ -386,6 +386,10 @@ def test_a_lambda_with_a_name_is_a_tool() -> None:
     assert give(Tool.from_function(shout, name="shout"), word="x") == "X"
 
 
+async def decided_later(arguments: Mapping[str, object]) -> bool:
+    return bool(arguments)
+
+
 @pytest.mark.parametrize(
     ("options", "parameter"),
     [
@@ -398,6 +402,7 @@ def test_a_lambda_with_a_name_is_a_tool() -> None:
         ({"timeout": float("nan")}, "timeout"),
         ({"needs_approval": "yes"}, "needs_approval"),
         ({"needs_approval": None}, "needs_approval"),
+        ({"needs_approval": decided_later}, "needs_approval"),
     ],
 )
 def test_an_impossible_setting_is_refused_by_name(options: dict[str, object], parameter: str) -> None:
