@@ -6,7 +6,7 @@ python examples/agent.py [--async] [--stream] [--yes]
 import sys
 from collections.abc import Callable
 from itertools import count
-from typing import Annotated
+from typing import Annotated, Literal
 
 import anyio
 import anyio.lowlevel
@@ -28,10 +28,10 @@ from nemotron_client import (
 TASK = "How is the weather in Paris, and which hotel is there? Book that hotel for two nights, then sum it all up."
 
 
-async def get_weather(city: str) -> str:
+async def get_weather(city: str, unit: Literal["c", "f"] = "c") -> str:
     """Get the weather in a city."""
     await anyio.lowlevel.checkpoint()  # an HTTP request, in real life
-    return f"18 degrees and sunny in {city}"
+    return f"{18 if unit == 'c' else 64} degrees and sunny in {city}"
 
 
 _tries = count()

@@ -48,7 +48,7 @@ class UnopenedStream(Generic[StreamT]):
     def __init__(self, start: Callable[[], StreamT]) -> None:
         """Prepare; for the client."""
         self._start = start
-        self._stream: StreamT | None = None
+        self._opened: list[StreamT] = []  # none, or the one
 
     def __enter__(self) -> StreamT:
         """Send the request and give the stream.
@@ -58,17 +58,16 @@ class UnopenedStream(Generic[StreamT]):
             ConfigurationError: It was opened before.
             InvalidRequestError: It goes on with a paused run that was resumed before.
         """
-        if self._stream is not None:
+        if self._opened:
             raise ConfigurationError(_OPENED)
-        self._stream = self._start()
-        return self._stream
+        self._opened.append(self._start())
+        return self._opened[0]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back at once; cancel the tools that can be, and leave the others to themselves."""
-        if self._stream is not None:
-            self._stream.close()
+        self._opened[0].close()
 
 
 class AsyncUnopenedStream(Generic[AsyncStreamT]):
@@ -77,7 +76,7 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
     def __init__(self, start: Callable[[], Awaitable[AsyncStreamT]]) -> None:
         """Prepare; for the client."""
         self._start = start
-        self._stream: AsyncStreamT | None = None
+        self._opened: list[AsyncStreamT] = []  # none, or the one
 
     async def __aenter__(self) -> AsyncStreamT:
         """Send the request and give the stream.
@@ -87,17 +86,16 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
             ConfigurationError: It was opened before.
             InvalidRequestError: It goes on with a paused run that was resumed before.
         """
-        if self._stream is not None:
+        if self._opened:
             raise ConfigurationError(_OPENED)
-        self._stream = await self._start()
-        return self._stream
+        self._opened.append(await self._start())
+        return self._opened[0]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the connection back at once; cancel the tools that can be, and leave the others to themselves."""
-        if self._stream is not None:
-            await self._stream.close()
+        await self._opened[0].close()
 
 
 class _State(Generic[ItemT, AnswerT]):
