@@ -6,6 +6,7 @@ which readers don't see, prepares it: it has `server`, `testing` and the page's 
 """
 
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ import pytest
 
 import nemotron_client
 from nemotron_client import APIError, testing
+from nemotron_client._transport.blocking import Blocking
 from nemotron_client.testing import FakeServer, MockServer
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +98,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("nemotron_client._transport.blocking.sleep", waited.append)
     yield
     logging.getLogger("nemotron_client").setLevel(logging.NOTSET)
+    for each in gc.get_objects():  # pages don't close what they make, and an error may keep it alive for a while
+        if isinstance(each, Blocking):
+            each.close()
 
 
 @pytest.mark.usefixtures("no_waiting")
