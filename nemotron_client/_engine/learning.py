@@ -99,7 +99,7 @@ def _offered(client: Client, call: wire.Call, now: float) -> Flow[tuple[ModelLis
     question = wire.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
 
     def read(response: Response, _: ResponseInfo) -> tuple[ModelList, float]:
-        return read_models(response), response.now
+        return read_models(client, response), response.now
 
     return (yield from send(client, question, read, now=now))
 
@@ -108,13 +108,10 @@ class _Models(BaseModel, defer_build=True):
     data: list[Model]
 
 
-def read_models(response: Response) -> ModelList:
+def read_models(client: Client, response: Response) -> ModelList:
     """Read a list of models.
 
     Raises:
         InvalidResponseError: It is something else.
     """
-    try:
-        return ModelList(wire.parse(_Models, response.body).data)
-    except ValueError as error:
-        raise wire.not_expected(response.body, f"a list of models: {error}") from None
+    return ModelList(wire.read(client.config, _Models, response.body, "a list of models").data)

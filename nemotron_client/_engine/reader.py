@@ -236,7 +236,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         try:
             items.extend(self._read_whole(body))
         except ValueError as error:
-            refused = wire.not_expected(redact(body, self._secrets), f"an event stream: {error}")
+            refused = wire.not_expected(body, f"an event stream: {error}", self._secrets)
             refused.request_id = self.response.request_id
             self.error, self.ended = refused, True
         else:

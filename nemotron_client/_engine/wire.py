@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from typing_extensions import TypedDict
 
 from nemotron_client._json import is_array, is_object, plain
-from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
+from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry, redact, redact_text
 from nemotron_client.errors import ConfigurationError, InvalidRequestError, InvalidResponseError
 from nemotron_client.messages import Message, Repair, ResponseInfo, Usage, read_messages
 from nemotron_client.options import CallOptions, ChatParameters, Prompt, TextBody, check, picked
@@ -375,9 +375,36 @@ def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
         data[key] = json.dumps(value, ensure_ascii=False)
 
 
-def not_expected(body: bytes, why: str) -> InvalidResponseError:
-    """Say that a 200 isn't what was asked for, showing its start."""
-    text = body.decode("utf-8", "replace").strip()
+def read(config: Config, model: type[M], body: bytes, what: str) -> M:
+    """Read a 200 of a route beside the completions, as :func:`parse`.
+
+    Args:
+        config: The settings of the client that asked.
+        model: What it should be.
+        body: The bytes.
+        what: The same in words.
+
+    Raises:
+        InvalidResponseError: It is something else.
+    """
+    try:
+        return parse(model, body)
+    except ValueError as error:
+        why = f"{what}: {error}"
+    # Not in the handler: what it handles would hold on to frames that have the body.
+    raise not_expected(body, why, _headers(config, None, ""))
+
+
+def not_expected(body: bytes, why: str, headers: Mapping[str, str]) -> InvalidResponseError:
+    """Say that a 200 isn't what was asked for, showing its start.
+
+    Args:
+        body: As it came.
+        why: What it isn't, and why.
+        headers: The request's, whose secrets are shown nowhere.
+    """
+    text = redact(body, headers).decode("utf-8", "replace").strip()
+    why = redact_text(why, headers)
     if not text:
         message, hint = "The server said 200 with an empty body.", "The server or a proxy is failing; try again later."
     elif text.startswith("<"):

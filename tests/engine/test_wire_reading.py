@@ -152,7 +152,7 @@ def test_what_would_be_another_answer_without_it_is_an_error(body: bytes, words:
     ids=["empty", "HTML", "JSON", "long", "invalid-UTF-8"],
 )
 def test_a_200_that_is_something_else_is_shown(body: bytes, words: str, *, hint: bool) -> None:
-    error = wire.not_expected(body, "a thing")
+    error = wire.not_expected(body, "a thing", {})
     assert words in str(error)
     assert bool(error.hint) is hint
     assert error.body == body.decode("utf-8", "replace").strip()
