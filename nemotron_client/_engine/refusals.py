@@ -52,7 +52,7 @@ class Refusal:
 
 def read(body: bytes) -> Refusal:
     """Read the body of a refusal, or an error event of a stream."""
-    text = body.decode("utf-8", "replace").strip()
+    text = body.decode("utf-8-sig", "replace").strip()
     text = text.removeprefix("data:").strip()  # so litellm#4558 and ChatNVIDIA met them outside of streams
     if not text:
         return Refusal(None, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -320,6 +321,9 @@ def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] |
     return None
 
 
+_BOM = b"\xef\xbb\xbf"
+_ESCAPED_HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\ud[89a-f]", re.IGNORECASE)  # or of a pair, which json joins
+_HALF = re.compile("[\ud800-\udfff]")
 # What may not be dropped from an answer to make it readable: without it the answer would be another one.
 _ESSENTIAL = frozenset(
     {"choices", "message", "delta", "content", "text", "tool_calls", "function", "name", "arguments"}
@@ -330,7 +334,7 @@ def parse(model: type[M], body: bytes) -> M:
     """Read JSON leniently.
 
     Nulls in the wrong place and broken side information (``created``, ``usage``, ...) are dropped, arguments that came
-    as an object become text again; a broken essential is an error.
+    as an object become text again, half of a surrogate pair becomes U+FFFD; a broken essential is an error.
 
     Args:
         model: What it should be.
@@ -339,21 +343,36 @@ def parse(model: type[M], body: bytes) -> M:
     Raises:
         ValueError: It isn't JSON, or not of that shape; the text says what is wrong where.
     """
+    body = body.removeprefix(_BOM)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        if problems[0]["type"] == "json_invalid":
-            raise ValueError(problems[0]["msg"]) from None
-        data: JsonValue = json.loads(body)
-        for problem in problems:
-            _mend(data, problem["loc"])
+    if problems[0]["type"] == "json_invalid":
+        whole = _without_halves(body)
+        if whole is None:
+            raise ValueError(problems[0]["msg"])
+        return parse(model, whole)
+    data: JsonValue = json.loads(body)
+    for problem in problems:
+        _mend(data, problem["loc"])
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+def _without_halves(body: bytes) -> bytes | None:
+    """Replace halves of surrogate pairs, which servers leave that cut a text anywhere; None if JSON has none."""
+    if _ESCAPED_HALF.search(body) is None:
+        return None
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    return _HALF.sub("\ufffd", text).encode()
 
 
 def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
@@ -403,7 +422,7 @@ def not_expected(body: bytes, why: str, headers: Mapping[str, str]) -> InvalidRe
         why: What it isn't, and why.
         headers: The request's, whose secrets are shown nowhere.
     """
-    text = redact(body, headers).decode("utf-8", "replace").strip()
+    text = redact(body, headers).decode("utf-8-sig", "replace").strip()
     why = redact_text(why, headers)
     if not text:
         message, hint = "The server said 200 with an empty body.", "The server or a proxy is failing; try again later."

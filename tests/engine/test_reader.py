@@ -545,6 +545,17 @@ def test_no_error_shows_a_key_that_the_server_repeats(body: bytes) -> None:
     assert "***" in str(error.body)
 
 
+def test_half_of_a_surrogate_pair_costs_the_stream_no_more_than_itself() -> None:
+    half = rb'{"choices": [{"delta": {"content": "\ud83d"}}]}'
+    assert read(HELLO, event(half), STOP).answer.text == "Hello\ufffd"
+
+
+def test_a_byte_order_mark_before_json_instead_of_a_stream_is_passed_over() -> None:
+    assert read(b"\xef\xbb\xbf" + event(answer("Hello"))[6:]).answer.text == "Hello"
+    refused = read(b'\xef\xbb\xbf{"error": "on fire"}').error
+    assert "in the stream: on fire." in str(refused)
+
+
 def test_a_ping_is_neither_a_chunk_nor_content() -> None:
     reader = chat_chunks(asked(SECRETS))
     assert reader.feed(b'event: ping\ndata: {"time": 1}\n\n') == []

@@ -64,6 +64,27 @@ def test_an_answer_is_read_whatever_is_beside_its_text(body: dict[str, object]) 
     assert parsed(body).text == "Hello"
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(answer("Hello")).encode()
+    assert wire.parse(ChatCompletion, body).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"a \ud83d\ude00 b", "a \U0001f600 b"),
+        (r"a \ud83d", "a \ufffd"),
+        (r"\uDE00 b", "\ufffd b"),
+        (r"\ude00\ud83d \ud83d\ude00", "\ufffd\ufffd \U0001f600"),
+        (r"\\ud83d \ud83d", "\\ud83d \ufffd"),
+    ],
+    ids=["a-pair", "the-first-half", "the-second-half", "both-the-wrong-way-round", "an-escaped-backslash"],
+)
+def test_half_of_a_surrogate_pair_costs_no_more_than_itself(written: str, read: str) -> None:
+    body = f'{{"created": null, "choices": [{{"message": {{"content": "{written}"}}}}]}}'.encode()
+    assert wire.parse(ChatCompletion, body).text == read
+
+
 def test_unknown_fields_are_kept() -> None:
     extra = parsed({"new": {"a": 1}, **choosing(stop_reason="x")})
     assert extra.model_dump(exclude_none=True)["new"] == {"a": 1}
@@ -115,6 +136,9 @@ def test_a_chunk_and_a_text_are_read_leniently_too() -> None:
         pytest.param(b'{"choices": [', "Invalid JSON", id="broken"),
         pytest.param(b"\xff", "Invalid JSON", id="invalid-UTF-8"),
         pytest.param(b"[" * 100_000, "Invalid JSON", id="deep-nesting"),
+        pytest.param(rb'["\ud83d",' + b"[" * 500 + b"]" * 501, "Invalid JSON", id="nesting-beside-half-a-pair"),
+        pytest.param(rb'["\ud83d",' + b"[" * 100_000, "Invalid JSON", id="deep-nesting-beside-half-a-pair"),
+        pytest.param(rb'["\ud83d",', "Invalid JSON", id="broken-beside-half-a-pair"),
         pytest.param(b"[]", "Input should be", id="a-list"),
         pytest.param(b"null", "Input should be", id="null"),
         pytest.param(b'{"choices": 5}', "choices: ", id="choices-that-are-none"),
