@@ -73,7 +73,7 @@ def _answer(
             answer, why = None, f"{what}: {error}"
         else:
             why = f"{what}: it has no choices"
-        if answer is None or not answer.choices:
+        if answer is None or not answer.choices or answer.object == "error" or (answer.model_extra or {}).get("error"):
             request = call.request(now=now)
             refused = refusals.refused_inside(request, response, hosted=client.config.hosted)
             raise refused or wire.not_expected(response.body, why, request.headers)
