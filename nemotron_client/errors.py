@@ -283,7 +283,7 @@ class StreamInterruptedError(APIError):
     """Something went wrong after a stream began.
 
     Attributes:
-        partial: The completion as far as it had arrived; its ``finish_reason`` is None.
+        partial: The completion as far as it had arrived; a choice that had not ended has the ``finish_reason`` None.
     """
 
     partial: ChatCompletion | Completion | None = None

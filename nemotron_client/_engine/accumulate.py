@@ -60,10 +60,12 @@ class _Choice:
             self.text.append(text)
             if events is not None:
                 self._tell(text, events)
-        if delta.reasoning:
-            self.reasoning.append(delta.reasoning)
+        extra = delta.__pydantic_extra__  # as `model_extra`, which is a property
+        reasoning = delta.reasoning or (_take_other_name(delta) if extra else None)
+        if reasoning:
+            self.reasoning.append(reasoning)
             if events is not None:
-                events.append(ReasoningDelta(delta.reasoning, self.index))
+                events.append(ReasoningDelta(reasoning, self.index))
         if delta.refusal:
             self.refusal.append(delta.refusal)
         if delta.tool_calls:
@@ -137,6 +139,11 @@ class _Choice:
         logprobs = messages.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
         reason = "length" if cut_off and self.finish_reason else self.finish_reason
         return messages.Choice(index=self.index, message=message, finish_reason=reason, logprobs=logprobs)
+
+
+def _take_other_name(delta: messages.Delta) -> str | None:
+    delta.reasoning = messages.other_reasoning(delta)
+    return delta.reasoning
 
 
 class Accumulator:
@@ -233,13 +240,16 @@ class TextAccumulator:
         self.response = messages.ResponseInfo()
         self._texts: dict[int, list[str]] = {}
         self._reasons: dict[int, str | None] = {}
-        self._last = messages.Completion()
+        self._first = messages.Completion()  # that has a name
         self._usage: messages.Usage | None = None
+        self._fingerprint: str | None = None
 
     def push(self, chunk: messages.Completion) -> None:
         """Take the next chunk."""
-        self._last = chunk
+        if not self._first.id:
+            self._first = chunk
         self._usage = chunk.usage or self._usage
+        self._fingerprint = chunk.system_fingerprint or self._fingerprint
         for choice in chunk.choices:
             self._texts.setdefault(choice.index, []).append(choice.text)
             self._reasons[choice.index] = choice.finish_reason or self._reasons.get(choice.index)
@@ -255,8 +265,12 @@ class TextAccumulator:
             messages.TextChoice(index=index, text="".join(self._texts[index]), finish_reason=self._reasons[index])
             for index in sorted(self._texts)
         ]
-        last = self._last
         whole = messages.Completion(
-            id=last.id, created=last.created, model=last.model, choices=choices, usage=self._usage
+            id=self._first.id,
+            created=self._first.created,
+            model=self._first.model,
+            choices=choices,
+            usage=self._usage,
+            system_fingerprint=self._fingerprint,
         )
         return whole.answered_by(self.response)

@@ -116,10 +116,14 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
         role = message.get("role")
         if (previous, role) not in _PLAIN or not message.get("content"):
             return False
-        if role == "assistant" and ("tool_calls" in message or "prefix" in message):
+        if role == "assistant" and ("tool_calls" in message or "prefix" in message or _has_nulls(message)):
             return False
         previous = role
     return previous == "user"
+
+
+def _has_nulls(message: Mapping[str, object]) -> bool:
+    return any(value is None for value in message.values())
 
 
 def _not_put_right(repair: Repair, messages: Sequence[Mapping[str, object]]) -> Exception:
@@ -186,6 +190,9 @@ class _Conversation:
         for index, message in enumerate(self._messages):
             role = message.get("role")
             item = Item(index, role, message)
+            if _has_nulls(message):  # of a message that was dumped; they say nothing, and some servers refuse them
+                kept = {key: value for key, value in message.items() if value is not None or key == "content"}
+                item.message = message = kept  # noqa: PLW2901
             if role == "developer":
                 item.role = "system"
                 item.message = {**message, "role": "system"}

@@ -20,7 +20,7 @@ from nemotron_client.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from nemotron_client.messages import Readiness
+from nemotron_client.messages import Model, Readiness
 from tests.captures import load
 from tests.engine.driving import HOSTED, KEY, OWN, Talk, client, close, config, failure, reply
 
@@ -41,6 +41,12 @@ def test_the_models_are_listed_with_retries() -> None:
 def test_recorded_lists_are_read(name: str) -> None:
     (only,) = Talk(server.models(client(), now=0.0)).end(reply(200, load(name).body))
     assert only.id == "mistralai/mistral-nemotron"
+
+
+def test_a_model_without_a_name_is_left_out_of_the_list() -> None:
+    listed = reply(200, {"data": [{"id": None}, {**MODEL, "created": None}, {"object": "model"}]})
+    (only,) = Talk(server.models(client(), now=0.0)).end(listed)
+    assert (type(only), only.id, only.max_model_len) == (Model, "m", 4096)
 
 
 def test_a_model_is_asked_for_by_its_name() -> None:

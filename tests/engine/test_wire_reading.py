@@ -105,6 +105,12 @@ def test_reasoning_has_two_names(name: str) -> None:
     assert parsed(choosing(message={**MESSAGE, name: "Hm."})).choices[0].message.reasoning == "Hm."
 
 
+def test_a_null_by_one_name_of_reasoning_hides_nothing_by_the_other() -> None:
+    message = {**MESSAGE, "reasoning": None, "reasoning_content": "Hm."}
+    assert parsed(choosing(message=message)).choices[0].message.reasoning == "Hm."
+    assert parsed(choosing(message={**message, "reasoning_content": 5})).choices[0].message.reasoning is None
+
+
 @pytest.mark.parametrize(
     ("call", "as_read"),
     [
