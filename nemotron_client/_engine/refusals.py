@@ -82,8 +82,10 @@ def is_refusal(data: bytes) -> bool:
         return True
     if "choices" in value:
         return False
-    words = value.get("message") or value.get("detail")
-    return isinstance(words, str | list) or (isinstance(value.get("title"), str) and "status" in value)
+    message, detail = value.get("message"), value.get("detail")
+    if (message and isinstance(message, str | list)) or (detail and isinstance(detail, str | list | dict)):
+        return True
+    return isinstance(value.get("title"), str) and "status" in value
 
 
 def _plain_text(text: str) -> str:
@@ -323,7 +325,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return how many seconds the server asks to wait (RFC 9110, section 10.2.3; ``retry-after-ms`` is OpenAI's).
 
-    A date is measured from the answer's own Date, so that no clock of ours can be wrong about it.
+    A date is measured from the answer's own Date, so that no clock of ours can be wrong about it; without one, which
+    every server with a clock has to send (section 6.6.1), it says nothing.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")

@@ -203,6 +203,8 @@ def test_the_body_is_kept_parsed_or_as_text() -> None:
         pytest.param(b'{"choices": [], "message": "x"}', False, id="an-answer-with-a-message"),
         pytest.param(b'{"detail": [{"msg": "x"}]}', True, id="FastAPI's-problems"),
         pytest.param(b'{"status": 429, "title": "Too Many Requests"}', True, id="a-problem-without-detail"),
+        pytest.param(b'{"detail": {"reason": "x"}}', True, id="FastAPI's-own-words-in-an-object"),
+        pytest.param(b'{"message": "", "detail": {}}', False, id="words-that-say-nothing"),
         pytest.param(b'{"title": "A story"}', False, id="only-a-title"),
         pytest.param(b'{"choices": [], "status": 200, "title": "x"}', False, id="an-answer-with-a-title"),
         pytest.param(b'{"message": {"content": "x"}}', False, id="a-message-that-is-no-text"),
