@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nemotron_client import messages
 from nemotron_client.events import (
@@ -232,14 +232,45 @@ class Accumulator:
         return completion.answered_by(self.response)
 
 
+class _Text:
+    """One of the ``n`` continuations in the making."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finish_reason: str | None = None
+        self._pieces: list[str] = []
+        self._logprobs: list[messages.TextLogprobs] = []
+
+    def add(self, part: messages.TextChoice) -> None:
+        self._pieces.append(part.text)
+        if part.logprobs is not None:
+            self._logprobs.append(part.logprobs)
+        self.finish_reason = part.finish_reason or self.finish_reason
+
+    def whole(self) -> messages.TextChoice:
+        return messages.TextChoice(
+            index=self.index,
+            text="".join(self._pieces),
+            finish_reason=self.finish_reason,
+            logprobs=_joined(self._logprobs) if self._logprobs else None,
+        )
+
+
+def _joined(parts: Sequence[messages.TextLogprobs]) -> messages.TextLogprobs:
+    lists: dict[str, list[object] | None] = {}
+    for name in messages.TextLogprobs.model_fields:
+        given: list[list[object] | None] = [getattr(part, name) for part in parts]
+        lists[name] = [each for values in given for each in values or ()] if any(given) else None
+    return messages.TextLogprobs.model_validate(lists)
+
+
 class TextAccumulator:
     """Take the chunks of one text completion."""
 
     def __init__(self) -> None:
         """Begin an answer."""
         self.response = messages.ResponseInfo()
-        self._texts: dict[int, list[str]] = {}
-        self._reasons: dict[int, str | None] = {}
+        self._texts: dict[int, _Text] = {}
         self._first = messages.Completion()  # that has a name
         self._usage: messages.Usage | None = None
         self._fingerprint: str | None = None
@@ -250,26 +281,24 @@ class TextAccumulator:
             self._first = chunk
         self._usage = chunk.usage or self._usage
         self._fingerprint = chunk.system_fingerprint or self._fingerprint
-        for choice in chunk.choices:
-            self._texts.setdefault(choice.index, []).append(choice.text)
-            self._reasons[choice.index] = choice.finish_reason or self._reasons.get(choice.index)
+        for part in chunk.choices:
+            text = self._texts.get(part.index)
+            if text is None:
+                text = self._texts[part.index] = _Text(part.index)
+            text.add(part)
 
     @property
     def finished(self) -> bool:
         """Whether every choice that began has its finish reason."""
-        return bool(self._reasons) and all(self._reasons.values())
+        return bool(self._texts) and all(text.finish_reason for text in self._texts.values())
 
     def completion(self) -> messages.Completion:
         """Return the text as far as it has come."""
-        choices = [
-            messages.TextChoice(index=index, text="".join(self._texts[index]), finish_reason=self._reasons[index])
-            for index in sorted(self._texts)
-        ]
         whole = messages.Completion(
             id=self._first.id,
             created=self._first.created,
             model=self._first.model,
-            choices=choices,
+            choices=[self._texts[index].whole() for index in sorted(self._texts)],
             usage=self._usage,
             system_fingerprint=self._fingerprint,
         )

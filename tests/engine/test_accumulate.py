@@ -25,6 +25,7 @@ from nemotron_client.messages import (
     Completion,
     FunctionCall,
     ResponseInfo,
+    TextLogprobs,
     TokenLogprob,
     ToolCall,
     Usage,
@@ -426,6 +427,19 @@ def test_a_text_completion_has_the_name_of_its_first_chunk_and_the_fingerprint()
         accumulator.push(Completion.model_validate(fields))
     whole = accumulator.completion()
     assert (whole.id, whole.created, whole.model, whole.system_fingerprint) == ("c1", 1, "m", "f")
+
+
+def test_log_probabilities_of_a_text_completion_are_joined() -> None:
+    accumulator = TextAccumulator()
+    for logprobs in (
+        {"tokens": ["a"], "token_logprobs": [None], "top_logprobs": [{"a": -1}]},
+        None,
+        {"tokens": ["b", "c"], "token_logprobs": [-1, -2]},
+    ):
+        accumulator.push(Completion.model_validate({"choices": [{"text": "x", "logprobs": logprobs}]}))
+    assert accumulator.completion().choices[0].logprobs == TextLogprobs(
+        tokens=["a", "b", "c"], token_logprobs=[None, -1.0, -2.0], top_logprobs=[{"a": -1.0}]
+    )
 
 
 def test_many_deltas_take_linear_work() -> None:
