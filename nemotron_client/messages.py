@@ -88,6 +88,8 @@ class UserMessage(_Wire):
 class AssistantMessage(_Wire):
     """What the model said: the message of an answer, and just as well an input message.
 
+    As an input it is sent without its reasoning, and with its refusal as the content, where it has no other.
+
     Attributes:
         role: ``"assistant"``.
         content: The text; None beside tool calls, mostly.
