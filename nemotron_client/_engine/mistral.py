@@ -87,6 +87,8 @@ def prepare(
         InvalidConversationError: A message breaks a rule and can't be put right.
         ToolDefinitionError: A tool can't be offered as it is.
     """
+    if mode != "off":
+        messages = [_without_nulls(message) for message in messages]
     if mode == "off" or (tools is None and not continues and _is_plain(messages)):
         return Prepared([*messages], None if tools is None else [*tools], tool_choice)
     conversation = _Conversation(messages, tools or (), mode, continues=continues)
@@ -116,14 +118,18 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
         role = message.get("role")
         if (previous, role) not in _PLAIN or not message.get("content"):
             return False
-        if role == "assistant" and ("tool_calls" in message or "prefix" in message or _has_nulls(message)):
+        if role == "assistant" and ("tool_calls" in message or "prefix" in message):
             return False
         previous = role
     return previous == "user"
 
 
-def _has_nulls(message: Mapping[str, object]) -> bool:
-    return any(value is None for value in message.values())
+def _without_nulls(message: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out what says nothing, as a dumped message has it: some servers refuse fields that they don't know."""
+    for key, value in message.items():
+        if value is None and key != "content":
+            return {key: value for key, value in message.items() if value is not None or key == "content"}
+    return message
 
 
 def _not_put_right(repair: Repair, messages: Sequence[Mapping[str, object]]) -> Exception:
@@ -190,9 +196,6 @@ class _Conversation:
         for index, message in enumerate(self._messages):
             role = message.get("role")
             item = Item(index, role, message)
-            if _has_nulls(message):  # of a message that was dumped; they say nothing, and some servers refuse them
-                kept = {key: value for key, value in message.items() if value is not None or key == "content"}
-                item.message = message = kept  # noqa: PLW2901
             if role == "developer":
                 item.role = "system"
                 item.message = {**message, "role": "system"}
