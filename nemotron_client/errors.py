@@ -283,7 +283,7 @@ class StreamInterruptedError(APIError):
     """Something went wrong after a stream began.
 
     Attributes:
-        partial: The completion as far as it had arrived; its ``finish_reason`` is None.
+        partial: The completion as far as it had arrived; a choice that had not ended has the ``finish_reason`` None.
     """
 
     partial: ChatCompletion | Completion | None = None
@@ -301,7 +301,7 @@ class APIStatusError(APIError):
         code: The server's own code, where it has one.
         type: The server's own name for the error, where it has one.
         param: The parameter at fault, where the server says so.
-        retry_after: Seconds that the server asks to wait, where it says so.
+        retry_after: Seconds that the server asks to wait, where it says so; a date counts from the answer's own Date.
         should_retry: Whether another try is welcome, where the server says so (``x-should-retry``).
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import from_json
 
 from ._json import is_array, is_object
@@ -88,6 +88,8 @@ class UserMessage(_Wire):
 class AssistantMessage(_Wire):
     """What the model said: the message of an answer, and just as well an input message.
 
+    As an input it is sent without its reasoning, and with its refusal as the content, where it has no other.
+
     Attributes:
         role: ``"assistant"``.
         content: The text; None beside tool calls, mostly.
@@ -101,6 +103,19 @@ class AssistantMessage(_Wire):
     tool_calls: list[ToolCall] | None = None
     reasoning: str | None = Field(default=None, validation_alias=AliasChoices("reasoning", "reasoning_content"))
     refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _take_other_name(self) -> Self:
+        other = other_reasoning(self)
+        if other and not self.reasoning:
+            self.reasoning = other
+        return self
+
+
+def other_reasoning(part: AssistantMessage | Delta) -> str | None:
+    """Return the reasoning of a server that sends it as ``reasoning_content``, beside a null by the other name."""
+    other: object = (part.model_extra or {}).get("reasoning_content")
+    return other if isinstance(other, str) else None
 
 
 class ToolMessage(_Wire):
@@ -207,8 +222,13 @@ def _wire_fields(message: object, index: int) -> dict[str, object]:
 
 def _wire_answer(message: AssistantMessage) -> dict[str, object]:
     # Only what a server takes back: some refuse any further field, and reasoning is not part of a history
-    # (docs/explanation/protocol.md, "Answers made by the gateway" and "Mistral's conversation rules").
-    wire: dict[str, object] = {"role": "assistant", "content": message.content or ""}
+    # (docs/explanation/protocol.md, "Answers made by the gateway" and "Mistral's conversation rules"). A refusal is
+    # taken back as content by all of them; beside content only by those that send it there, as OpenAI's API does.
+    wire: dict[str, object] = {"role": "assistant", "content": message.content or message.refusal or ""}
+    if message.content and message.refusal:
+        wire["refusal"] = message.refusal
+    if (message.model_extra or {}).get("prefix"):
+        wire["prefix"] = True
     if message.tool_calls:
         wire["tool_calls"] = [
             {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}

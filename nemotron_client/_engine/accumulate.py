@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nemotron_client import messages
 from nemotron_client.events import (
@@ -60,10 +60,12 @@ class _Choice:
             self.text.append(text)
             if events is not None:
                 self._tell(text, events)
-        if delta.reasoning:
-            self.reasoning.append(delta.reasoning)
+        extra = delta.__pydantic_extra__  # as `model_extra`, which is a property
+        reasoning = delta.reasoning or (_take_other_name(delta) if extra else None)
+        if reasoning:
+            self.reasoning.append(reasoning)
             if events is not None:
-                events.append(ReasoningDelta(delta.reasoning, self.index))
+                events.append(ReasoningDelta(reasoning, self.index))
         if delta.refusal:
             self.refusal.append(delta.refusal)
         if delta.tool_calls:
@@ -137,6 +139,11 @@ class _Choice:
         logprobs = messages.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
         reason = "length" if cut_off and self.finish_reason else self.finish_reason
         return messages.Choice(index=self.index, message=message, finish_reason=reason, logprobs=logprobs)
+
+
+def _take_other_name(delta: messages.Delta) -> str | None:
+    delta.reasoning = messages.other_reasoning(delta)
+    return delta.reasoning
 
 
 class Accumulator:
@@ -225,38 +232,74 @@ class Accumulator:
         return completion.answered_by(self.response)
 
 
+class _Text:
+    """One of the ``n`` continuations in the making."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.finish_reason: str | None = None
+        self._pieces: list[str] = []
+        self._logprobs: list[messages.TextLogprobs] = []
+
+    def add(self, part: messages.TextChoice) -> None:
+        self._pieces.append(part.text)
+        if part.logprobs is not None:
+            self._logprobs.append(part.logprobs)
+        self.finish_reason = part.finish_reason or self.finish_reason
+
+    def whole(self) -> messages.TextChoice:
+        return messages.TextChoice(
+            index=self.index,
+            text="".join(self._pieces),
+            finish_reason=self.finish_reason,
+            logprobs=_joined(self._logprobs) if self._logprobs else None,
+        )
+
+
+def _joined(parts: Sequence[messages.TextLogprobs]) -> messages.TextLogprobs:
+    lists: dict[str, list[object] | None] = {}
+    for name in messages.TextLogprobs.model_fields:
+        given: list[list[object] | None] = [getattr(part, name) for part in parts]
+        lists[name] = [each for values in given for each in values or ()] if any(given) else None
+    return messages.TextLogprobs.model_validate(lists)
+
+
 class TextAccumulator:
     """Take the chunks of one text completion."""
 
     def __init__(self) -> None:
         """Begin an answer."""
         self.response = messages.ResponseInfo()
-        self._texts: dict[int, list[str]] = {}
-        self._reasons: dict[int, str | None] = {}
-        self._last = messages.Completion()
+        self._texts: dict[int, _Text] = {}
+        self._first = messages.Completion()  # that has a name
         self._usage: messages.Usage | None = None
+        self._fingerprint: str | None = None
 
     def push(self, chunk: messages.Completion) -> None:
         """Take the next chunk."""
-        self._last = chunk
+        if not self._first.id:
+            self._first = chunk
         self._usage = chunk.usage or self._usage
-        for choice in chunk.choices:
-            self._texts.setdefault(choice.index, []).append(choice.text)
-            self._reasons[choice.index] = choice.finish_reason or self._reasons.get(choice.index)
+        self._fingerprint = chunk.system_fingerprint or self._fingerprint
+        for part in chunk.choices:
+            text = self._texts.get(part.index)
+            if text is None:
+                text = self._texts[part.index] = _Text(part.index)
+            text.add(part)
 
     @property
     def finished(self) -> bool:
         """Whether every choice that began has its finish reason."""
-        return bool(self._reasons) and all(self._reasons.values())
+        return bool(self._texts) and all(text.finish_reason for text in self._texts.values())
 
     def completion(self) -> messages.Completion:
         """Return the text as far as it has come."""
-        choices = [
-            messages.TextChoice(index=index, text="".join(self._texts[index]), finish_reason=self._reasons[index])
-            for index in sorted(self._texts)
-        ]
-        last = self._last
         whole = messages.Completion(
-            id=last.id, created=last.created, model=last.model, choices=choices, usage=self._usage
+            id=self._first.id,
+            created=self._first.created,
+            model=self._first.model,
+            choices=[self._texts[index].whole() for index in sorted(self._texts)],
+            usage=self._usage,
+            system_fingerprint=self._fingerprint,
         )
         return whole.answered_by(self.response)

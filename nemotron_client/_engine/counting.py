@@ -86,10 +86,7 @@ def count_on_server(
         body["model"] = client.config.model
 
     def read(response: Response, _: ResponseInfo) -> int:
-        try:
-            return wire.parse(_Counted, response.body).count
-        except ValueError as error:
-            raise wire.not_expected(response.body, f"a count of tokens: {error}") from None
+        return wire.read(client.config, _Counted, response.body, "a count of tokens").count
 
     return (
         yield from send(client, wire.post_call(client.config, f"{client.config.root}/tokenize", body), read, now=now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from nemotron_client.config import redact
 from nemotron_client.errors import BadRequestError
 from nemotron_client.events import BudgetWarned, ConversationFitted, ConversationRepaired
 from nemotron_client.messages import ChatCompletion, Completion, Message, ResponseInfo
@@ -74,10 +73,10 @@ def _answer(
             answer, why = None, f"{what}: {error}"
         else:
             why = f"{what}: it has no choices"
-        if answer is None or not answer.choices:
+        if answer is None or not answer.choices or answer.object == "error" or (answer.model_extra or {}).get("error"):
             request = call.request(now=now)
             refused = refusals.refused_inside(request, response, hosted=client.config.hosted)
-            raise refused or wire.not_expected(redact(response.body, request.headers), why)
+            raise refused or wire.not_expected(response.body, why, request.headers)
         return answer.answered_by(info)
 
     return (yield from _send_bridged(client, call, read, now=now, began=began))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from nemotron_client.config import MODEL
 from nemotron_client.errors import APIError, ConfigurationError, NotFoundError
@@ -19,7 +20,7 @@ from .sending import Client, send
 # No server has a smaller window; a call that surely takes less needn't know it.
 _SMALLEST_WINDOW = 2048
 # A call can do without the window, so the question for it may neither fail it nor keep it long: in seconds.
-_LONGEST_QUESTION, _UNTIL_THE_NEXT = 5.0, 60.0
+_LONGEST_FOR_WINDOWS, _UNTIL_THE_NEXT = 5.0, 60.0
 _ONCE = RetryPolicy(max_retries=0, rate_limit_wait=0)
 
 
@@ -95,26 +96,37 @@ def _offered(client: Client, call: wire.Call, now: float) -> Flow[tuple[ModelLis
     timeout, retry = call.timeout, call.retry
     if call.model is not None:
         total = inf if timeout.total is None else timeout.total / 2
-        timeout, retry = Timeout.of(min(total, _LONGEST_QUESTION), timeout), _ONCE
+        timeout, retry = Timeout.of(min(total, _LONGEST_FOR_WINDOWS), timeout), _ONCE
     question = wire.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
 
     def read(response: Response, _: ResponseInfo) -> tuple[ModelList, float]:
-        return read_models(response), response.now
+        return read_models(client, response), response.now
 
     return (yield from send(client, question, read, now=now))
 
 
+class _Listed(Model, defer_build=True):
+    id: str = ""  # one without a name can't be asked for, but is no reason to know nothing of the others
+
+
 class _Models(BaseModel, defer_build=True):
-    data: list[Model]
+    data: list[_Listed]
+
+    @model_validator(mode="after")
+    def _leave_out_the_nameless(self) -> Self:
+        named = [model for model in self.data if model.id]
+        if self.data and not named:
+            msg = "none of them has an id"
+            raise ValueError(msg)
+        self.data = named
+        return self
 
 
-def read_models(response: Response) -> ModelList:
+def read_models(client: Client, response: Response) -> ModelList:
     """Read a list of models.
 
     Raises:
         InvalidResponseError: It is something else.
     """
-    try:
-        return ModelList(wire.parse(_Models, response.body).data)
-    except ValueError as error:
-        raise wire.not_expected(response.body, f"a list of models: {error}") from None
+    listed = wire.read(client.config, _Models, response.body, "a list of models").data
+    return ModelList(Model.model_validate(model.model_dump()) for model in listed)

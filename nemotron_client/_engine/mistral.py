@@ -88,6 +88,8 @@ def prepare(
         InvalidConversationError: A message breaks a rule and can't be put right.
         ToolDefinitionError: A tool can't be offered as it is.
     """
+    if mode != "off":
+        messages = [_without_nulls(message) for message in messages]
     if mode == "off" or (tools is None and not continues and _is_plain(messages)):
         return Prepared([*messages], None if tools is None else [*tools], tool_choice)
     conversation = _Conversation(messages, tools or (), mode, continues=continues)
@@ -121,6 +123,14 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
             return False
         previous = role
     return previous == "user"
+
+
+def _without_nulls(message: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out what says nothing, as a dumped message has it: some servers refuse fields that they don't know."""
+    for key, value in message.items():
+        if value is None and key != "content":
+            return {key: value for key, value in message.items() if value is not None or key == "content"}
+    return message
 
 
 def _not_put_right(repair: Repair, messages: Sequence[Mapping[str, object]]) -> Exception:

@@ -23,6 +23,7 @@ from nemotron_client.events import Finished, ParsedDelta, ParsedDone, StreamEven
 from nemotron_client.messages import (
     ChatCompletion,
     ChatCompletionChunk,
+    ChunkChoice,
     Completion,
     ParsedCompletion,
     ResponseInfo,
@@ -43,9 +44,11 @@ ChunkT = TypeVar("ChunkT", bound=ChatCompletionChunk | Completion)
 AnswerT = TypeVar("AnswerT", bound=ChatCompletion | Completion, default=ChatCompletion)
 AnswerT_co = TypeVar("AnswerT_co", bound=ChatCompletion | Completion, covariant=True)
 
+_NOT_WHOLE = "The stream ended without a finish reason: the answer is not whole"
 _CLOSED = "This stream is closed: its with block has ended, or close() was called"
 _DONE = b"[DONE]"
 _BLANK = b" \t\r\n\xef\xbb\xbf"
+_MOST_KEPT = 64 * 1024  # bytes of what is no event, to be shown if none comes
 
 
 class _Accumulator(Protocol[AnswerT_co]):
@@ -70,9 +73,8 @@ class StreamReader(Generic[ItemT, AnswerT]):
         secrets: Mapping[str, str],
         *,
         read: Callable[[bytes], Sequence[ItemT]],
-        mend: Callable[[bytes], Iterable[ItemT]],
+        mend: Callable[[bytes], tuple[Iterable[ItemT], bool]],
         finish: Callable[[], Iterable[ItemT]],
-        read_whole: Callable[[bytes], Iterable[ItemT]],
     ) -> None:
         """Begin; use :func:`chat_chunks`, :func:`chat_events` or :func:`text_chunks`.
 
@@ -81,17 +83,17 @@ class StreamReader(Generic[ItemT, AnswerT]):
             secrets: The request's headers, whose secrets are taken out of errors.
             read: An event's JSON to items, quickly; raises ValueError where it isn't a chunk to the letter that adds
                 to a choice.
-            mend: The same, leniently; raises ValueError if it can't be read as a chunk.
+            mend: The same, leniently, and of a whole completion too; with whether it adds to a choice. Raises
+                ValueError if it is neither.
             finish: The items that end the answer.
-            read_whole: The JSON of a whole completion, sent instead of a stream, to items; raises ValueError if it is
-                none.
         """
         self.ended = False
         self.error: NemotronError | None = None
         self.progress = 0  # pieces of content; a driver compares it to tell content from keep-alives
         self._sse = SSEDecoder()
         self._accumulator = accumulator
-        self._read_chunk, self._mend_chunk, self._finish, self._read_whole = read, mend, finish, read_whole
+        self._read_chunk, self._mend_chunk, self._finish = read, mend, finish
+        self._start: bytearray | None = bytearray()  # what came before the first event; None from then on
         self._not_a_stream: bytearray | None = None
         self._looked = False
         self._secrets = secrets
@@ -119,7 +121,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
             The items in it; :attr:`error` and :attr:`ended` tell whether more may follow.
         """
         if not isinstance(piece, bytes):
-            return self._end_of_body(piece)
+            return self._with_end(self._end_of_body(piece))
         data = self._sse.only_data(piece)
         if data is not None:
             # The way of nearly every chunk. Whatever is out of the ordinary takes the longer one.
@@ -130,6 +132,17 @@ class StreamReader(Generic[ItemT, AnswerT]):
             else:
                 self.progress += 1
                 return items
+        return self._with_end(self._take_apart(piece))
+
+    def _with_end(self, items: list[ItemT]) -> list[ItemT]:
+        if self.ended and self.error is None:
+            try:
+                items.extend(self._finish())
+            except ResponseFormatError as error:
+                self.error = error
+        return items
+
+    def _take_apart(self, piece: bytes) -> list[ItemT]:
         if not self._looked:
             self._look(piece)
         if self._not_a_stream is not None:
@@ -139,9 +152,13 @@ class StreamReader(Generic[ItemT, AnswerT]):
             events, too_large = self._sse.feed(piece), None
         except EventTooLargeError as error:
             events, too_large = error.events, error
+        if events:
+            self._start = None
+        elif self._start is not None and len(self._start) < _MOST_KEPT:
+            self._start += piece
         found = self._read(events)
         if too_large is not None and not self.ended:
-            self._break(f"The server sent {too_large}")
+            self._end(f"The server sent {too_large}")
         return found
 
     def _read(self, events: list[SSEEvent]) -> list[ItemT]:
@@ -162,55 +179,62 @@ class StreamReader(Generic[ItemT, AnswerT]):
 
     def _read_closely(self, event: SSEEvent, items: list[ItemT]) -> None:
         data = event.data
-        has_choices = b'"choices"' in data
         if event.event == "error" or refusals.is_refusal(data):
             self._refuse(data)
-        elif data and (has_choices or event.event == "message"):  # anything else is a ping or the like
+        elif data and (event.event == "message" or b'"choices"' in data):  # anything else is a ping or the like
             self._mend(data, items)
-            self.progress += has_choices
 
     def _mend(self, data: bytes, items: list[ItemT]) -> None:
-        """Take what isn't a chunk to the letter: the end mark, or a chunk of a sloppy server."""
+        """Take what isn't a chunk to the letter: the end mark, a chunk of a sloppy server, a whole completion."""
         if data.strip() == _DONE:
-            self._end(items)
+            self._end(_NOT_WHOLE)
             return
         try:
-            items.extend(self._mend_chunk(data))
+            found, adds = self._mend_chunk(data)
         except ValueError as error:
             start = redact(data, self._secrets)[:200]
-            self._break(f"The server sent a chunk that can't be read ({error}): {start!r}", body=data)
+            self._end(f"The server sent a chunk that can't be read ({error}): {start!r}", body=data)
+        else:
+            items.extend(found)
+            self.progress += adds
 
     def _end_of_body(self, failure: Failure | None) -> list[ItemT]:
         items: list[ItemT] = []
-        if failure is not None and self._accumulator.finished:
-            self._end(items)  # only the end mark is missing
-        elif failure is not None:
+        if failure is not None:
             self._fail(failure)
         elif self._not_a_stream is not None:
             self._take_whole(bytes(self._not_a_stream), items)
         else:
             last = self._sse.close()
-            if last is not None and (last.event == "error" or refusals.is_refusal(last.data)):
+            if last is None and self._start is not None:
+                self._not_expected(bytes(self._start), "there is no event in it")
+            elif last is not None and (last.event == "error" or refusals.is_refusal(last.data)):
                 self._refuse(last.data)
-                return items
-            if last is not None:
-                # Where its end is missing, what matters is whether the answer was whole before it.
-                with suppress(ValueError):
-                    items.extend(self._mend_chunk(last.data))
-            self._end(items)
+            else:
+                if last is not None:
+                    # Where its end is missing, what matters is whether the answer was whole before it.
+                    with suppress(ValueError):
+                        items.extend(self._mend_chunk(last.data)[0])
+                self._end(_NOT_WHOLE)
         return items
 
     def _fail(self, failure: Failure) -> None:
         if failure.problem == "closed":
-            self._break(_CLOSED, hint="Read it inside the block. What had arrived is in error.partial.")
-        elif failure.problem in {"timeout", "total"}:
-            self._break(
+            self._end(_CLOSED, hint="Read it inside the block. What had arrived is in error.partial.")
+        elif failure.problem == "total":
+            self._end(
+                f"The stream began, and was not at its end in time ({failure.detail})",
+                hint="Raise timeout=... or Timeout(total=...), which covers the whole stream.",
+                kind=StreamTimeoutError,
+            )
+        elif failure.problem == "timeout":
+            self._end(
                 f"The stream began, and then nothing more came in time ({failure.detail})",
-                hint="Raise Timeout(first_event=..., idle=..., total=...) if the server may take so long.",
+                hint="Raise Timeout(first_event=..., idle=...) if the server may take so long.",
                 kind=StreamTimeoutError,
             )
         else:
-            self._break(f"The stream began, and then the connection was lost ({failure.detail})")
+            self._end(f"The stream began, and then the connection was lost ({failure.detail})")
 
     def _look(self, data: bytes) -> None:
         # No line of an event stream that means anything begins like this; the content type is not to be trusted.
@@ -219,28 +243,25 @@ class StreamReader(Generic[ItemT, AnswerT]):
         if start.startswith((b"{", b"<", b"[")):
             self._not_a_stream = bytearray()
 
-    def _end(self, items: list[ItemT]) -> None:
-        if not self._accumulator.finished:
-            self._break("The stream ended without a finish reason: the answer is not whole")
-            return
-        self.ended = True
-        try:
-            items.extend(self._finish())
-        except ResponseFormatError as error:
-            self.error = error
-
     def _take_whole(self, body: bytes, items: list[ItemT]) -> None:
         if refusals.is_refusal(body):
             self._refuse(body)
             return
         try:
-            items.extend(self._read_whole(body))
+            found, adds = self._mend_chunk(body)
         except ValueError as error:
-            refused = wire.not_expected(redact(body, self._secrets), f"an event stream: {error}")
-            refused.request_id = self.response.request_id
-            self.error, self.ended = refused, True
+            self._not_expected(body, str(error))
+            return
+        if adds:
+            items.extend(found)
+            self._end(_NOT_WHOLE)
         else:
-            self._end(items)
+            self._not_expected(body, "it has no choices")
+
+    def _not_expected(self, body: bytes, why: str) -> None:
+        error = wire.not_expected(body, f"an event stream: {why}", self._secrets)
+        error.request_id, error.attempts = self.response.request_id, self.response.attempts
+        self.error, self.ended = error, True
 
     def _refuse(self, data: bytes) -> None:
         refusal = refusals.read(redact(data, self._secrets))
@@ -248,12 +269,12 @@ class StreamReader(Generic[ItemT, AnswerT]):
         message = f"The server reported an error in the stream{code}: {refusal.message}".rstrip(": ")
         overflow = None if self.progress else refusals.overflow_inside(refusal, message)
         if overflow is None:
-            self._break(message, body=refusal.body)
+            self._end(message, body=refusal.body)
         else:
             overflow.request_id, overflow.attempts = self.response.request_id, self.response.attempts
             self.error, self.ended = overflow, True
 
-    def _break(
+    def _end(
         self,
         message: str,
         *,
@@ -261,6 +282,10 @@ class StreamReader(Generic[ItemT, AnswerT]):
         hint: str = "What had arrived is in error.partial. Ask again, or go on with that.",
         kind: type[StreamInterruptedError] = StreamInterruptedError,
     ) -> None:
+        """End the stream: in this error, unless the answer is whole, from which nothing can be taken any more."""
+        self.ended = True
+        if self._accumulator.finished:
+            return
         if isinstance(body, bytes):
             body = redact(body, self._secrets).decode("utf-8", "replace")
         error = kind(
@@ -272,7 +297,6 @@ class StreamReader(Generic[ItemT, AnswerT]):
         )
         error.partial = self.completion()
         self.error = error
-        self.ended = True
 
 
 def chat_chunks(call: wire.Call) -> StreamReader[ChatCompletionChunk]:
@@ -342,9 +366,8 @@ def _chat(
         accumulator,
         call.headers,
         read=_read_exactly(ChatCompletionChunk, take),
-        mend=lambda data: take(wire.parse(ChatCompletionChunk, data)),
+        mend=_read_leniently(_parse_chunk, take),
         finish=finished,
-        read_whole=lambda body: take(_as_chunk(body)),
     )
 
 
@@ -360,9 +383,8 @@ def text_chunks(call: wire.Call) -> StreamReader[Completion, Completion]:
         accumulator,
         call.headers,
         read=_read_exactly(Completion, push),
-        mend=lambda data: push(wire.parse(Completion, data)),
+        mend=_read_leniently(lambda data: wire.parse(Completion, data), push),
         finish=tuple,
-        read_whole=lambda body: push(_whole(Completion, body)),
     )
 
 
@@ -375,28 +397,43 @@ def _read_exactly(model: type[ChunkT], push: Callable[[ChunkT], Sequence[ItemT]]
         chunk: ChunkT = validate(data)
         # Told by what was parsed, since searching the bytes takes several times as long.
         extra = chunk.__pydantic_extra__  # as `model_extra`, which is a property
-        if not chunk.choices or (extra and extra.get("error")) or chunk.object == "error":
-            msg = "it is an error, or adds to no choice"
+        choices = chunk.choices
+        if (
+            not choices
+            or (extra and extra.get("error"))
+            or chunk.object == "error"
+            or "message" in (choices[0].__pydantic_extra__ or ())
+        ):
+            msg = "it is an error, adds to no choice, or is a whole completion"
             raise ValueError(msg)
         return push(chunk)
 
     return read
 
 
-def _whole(model: type[AnswerT], body: bytes) -> AnswerT:
-    completion = wire.parse(model, body)
-    if not completion.choices:
-        msg = "it has no choices"
-        raise ValueError(msg)
-    return completion
+def _read_leniently(
+    parse: Callable[[bytes], ChunkT], push: Callable[[ChunkT], Sequence[ItemT]]
+) -> Callable[[bytes], tuple[Sequence[ItemT], bool]]:
+    def mend(data: bytes) -> tuple[Sequence[ItemT], bool]:
+        chunk = parse(data)
+        return push(chunk), bool(chunk.choices)
+
+    return mend
 
 
-def _as_chunk(body: bytes) -> ChatCompletionChunk:
-    """Turn a whole completion into the one chunk that says the same."""
-    data = _whole(ChatCompletion, body).model_dump(exclude_none=True)
-    data["object"] = "chat.completion.chunk"
-    for choice in data["choices"]:
+def _parse_chunk(data: bytes) -> ChatCompletionChunk:
+    """Read a chunk leniently; of a whole completion, the one chunk that says the same."""
+    chunk = wire.parse(ChatCompletionChunk, data)
+    if not any(_is_whole(choice) for choice in chunk.choices):
+        return chunk
+    whole = wire.parse(ChatCompletion, data).model_dump(exclude_none=True)
+    whole["object"] = "chat.completion.chunk"
+    for choice in whole["choices"]:
         choice["delta"] = choice.pop("message")
         for index, call in enumerate(choice["delta"].get("tool_calls", ())):
             call["index"] = index
-    return ChatCompletionChunk.model_validate(data)
+    return ChatCompletionChunk.model_validate(whole)
+
+
+def _is_whole(choice: ChunkChoice) -> bool:
+    return "delta" not in choice.model_fields_set and "message" in (choice.model_extra or ())

@@ -52,7 +52,7 @@ class Refusal:
 
 def read(body: bytes) -> Refusal:
     """Read the body of a refusal, or an error event of a stream."""
-    text = body.decode("utf-8", "replace").strip()
+    text = body.decode("utf-8-sig", "replace").strip()
     text = text.removeprefix("data:").strip()  # so litellm#4558 and ChatNVIDIA met them outside of streams
     if not text:
         return Refusal(None, "")
@@ -61,27 +61,17 @@ def read(body: bytes) -> Refusal:
     except (ValueError, RecursionError):
         return Refusal(text, _plain_text(text))
     if not is_object(data):
-        return Refusal(data, "" if data is None else str(data)[:_LONGEST_TEXT])
+        return Refusal(data, data if isinstance(data, str) else _short(text) if data else "")
     inner = data.get("error")
-    if is_object(inner):
-        return Refusal(
-            data,
-            _message(inner) or _message(data),
-            _code(inner),
-            _string(inner.get("type")),
-            _string(inner.get("param")),
-        )
-    return Refusal(
-        data,
-        (inner if isinstance(inner, str) else "") or _message(data),
-        _code(data),
-        _string(data.get("type")),
-        _string(data.get("param")),
-    )
+    own = inner if is_object(inner) else data
+    message = (inner if isinstance(inner, str) else "") or _message(own) or _message(data)
+    if not message and any(data.values()):
+        message = _short(text)  # of no shape that is known, but its own words all the same
+    return Refusal(data, message, _code(own), _string(own.get("type")), _string(own.get("param")))
 
 
 def is_refusal(data: bytes) -> bool:
-    """Tell whether the JSON of a stream event, or of a 200, is an error: nested, flat, or a string."""
+    """Tell whether the JSON of a stream event, or of a 200, is an error: nested, flat, a string, or a problem."""
     try:
         value: object = json.loads(data)
     except (ValueError, RecursionError):
@@ -90,13 +80,22 @@ def is_refusal(data: bytes) -> bool:
         return False
     if value.get("error") or value.get("object") == "error":
         return True
-    return "choices" not in value and isinstance(value.get("message") or value.get("detail"), str | list)
+    if "choices" in value:
+        return False
+    message, detail = value.get("message"), value.get("detail")
+    if (message and isinstance(message, str | list)) or (detail and isinstance(detail, str | list | dict)):
+        return True
+    return isinstance(value.get("title"), str) and "status" in value
 
 
 def _plain_text(text: str) -> str:
     if text.startswith("<"):
         title = re.search(r"<title>\s*(.*?)\s*</title>", text[:5000], re.IGNORECASE | re.DOTALL)
         return f"an HTML page, titled {title[1]!r}" if title else "an HTML page"
+    return _short(text)
+
+
+def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
@@ -130,7 +129,8 @@ def _string(value: object) -> str | None:
 
 def status_failure(request: Request, response: Response, *, hosted: bool) -> APIStatusError:
     """Make the error for an answer that is not a success."""
-    error = _error(request, response.status, read(redact(response.body, request.headers)), hosted=hosted)
+    refusal = read(redact(response.body, request.headers))
+    error = _error(request, response.status, refusal, _named(response.status), hosted=hosted)
     error.request_id = request_id(response.headers)
     error.retry_after = retry_after(response.headers)
     error.should_retry = {"true": True, "false": False}.get(response.headers.get("x-should-retry", "").lower())
@@ -145,20 +145,28 @@ def status_failure(request: Request, response: Response, *, hosted: bool) -> API
 
 
 def refused_inside(request: Request, response: Response, *, hosted: bool) -> APIStatusError | None:
-    """Make the error for a 200 whose body is an error, as routers send it; None if it isn't one."""
+    """Make the error for a 200 whose body is an error, as routers send it; None if it isn't one.
+
+    Its status is the one that it names; where it names none, nobody knows whether another try would do any good.
+    """
     if not is_refusal(response.body):
         return None
     refusal = read(redact(response.body, request.headers))
-    status = refusal.code if isinstance(refusal.code, int) and refusal.code in range(400, 600) else 500
-    error = _error(request, status, refusal, hosted=hosted)
-    error.request_id = request_id(response.headers)
-    return error
+    problem = refusal.body.get("status") if is_object(refusal.body) else None
+    status = _status(refusal.code) or _status(problem) or response.status
+    named = "" if status == response.status else f" ({_named(status)})"
+    return _error(request, status, refusal, f"{response.status} with an error inside{named}", hosted=hosted)
 
 
-def _error(request: Request, status: int, refusal: Refusal, *, hosted: bool) -> APIStatusError:
-    phrase = _phrase(status)
-    words = "" if refusal.message == phrase else refusal.message
-    message = f"{status} {phrase}".rstrip() + f" from {request.method} {request.url}" + (f": {words}" if words else ".")
+def _status(code: object) -> int | None:
+    """Return the status of a refusal that a code is, as a number or in digits; None for another code."""
+    number = int(code) if isinstance(code, str) and re.fullmatch("[45][0-9]{2}", code) else code
+    return number if isinstance(number, int) and number in range(400, 600) else None
+
+
+def _error(request: Request, status: int, refusal: Refusal, said: str, *, hosted: bool) -> APIStatusError:
+    words = "" if refusal.message == _phrase(status) else refusal.message
+    message = f"{said} from {request.method} {request.url}" + (f": {words}" if words else ".")
     kind = status_error(status)
     overflow = context_overflow(refusal.message) if status in _OVERFLOW_STATUSES else None
     if overflow is not None:
@@ -191,6 +199,10 @@ def _tell(error: ContextLengthExceededError, overflow: tuple[int | None, int | N
     error.hint = "Shorten the conversation, or ask for fewer tokens with max_tokens."
 
 
+def _named(status: int) -> str:
+    return f"{status} {_phrase(status)}".rstrip()
+
+
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
@@ -198,7 +210,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-_OVERFLOW_STATUSES = {400, 413, 422, 500}
+_OVERFLOW_STATUSES = {200, 400, 413, 422, 500}
 # Every wording met (docs/explanation/protocol.md, "Context overflow"): limit, prompt, answer asked for, in tokens.
 _OVERFLOWS = tuple(
     re.compile(wording, re.DOTALL)
@@ -313,7 +325,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return how many seconds the server asks to wait (RFC 9110, section 10.2.3; ``retry-after-ms`` is OpenAI's).
 
-    A date is measured from the answer's own Date, so that no clock of ours can be wrong about it.
+    A date is measured from the answer's own Date, so that no clock of ours can be wrong about it; without one, which
+    every server with a clock has to send (section 6.6.1), it says nothing.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "")

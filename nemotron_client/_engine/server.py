@@ -43,7 +43,7 @@ def models(client: Client, *, now: float) -> Flow[ModelList]:
     """List what the server offers."""
 
     def read(response: Response, _: ResponseInfo) -> ModelList:
-        offered = read_models(response)
+        offered = read_models(client, response)
         note(client, offered)
         return offered
 
@@ -54,7 +54,7 @@ def model(client: Client, name: str, *, now: float) -> Flow[Model]:
     """Ask for one model; from the list, where the server has no route for one."""
 
     def read(response: Response, _: ResponseInfo) -> Model:
-        return _read(Model, response, "a model")
+        return _read(client, Model, response, "a model")
 
     url = f"{client.config.base_url}/models/{quote(name, safe='/')}"
     try:
@@ -139,7 +139,7 @@ def version(client: Client, *, now: float) -> Flow[ServerVersion]:
         APIError: It has neither route, or can't be reached.
     """
     answer, _ = yield from _first(client, ("/v1/version", "/version"), now)
-    return _read(ServerVersion, answer, "a version")
+    return _read(client, ServerVersion, answer, "a version")
 
 
 def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
@@ -151,7 +151,7 @@ def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
     answer, _ = yield from _probe(client, f"{client.config.root}/v1/metadata", now)
     if isinstance(answer, NotFoundError):
         answer.hint = "Only a NIM has this route; models.list() and server.version() work on other servers too."
-    return _read(_Object, answer, "an object").model_extra or {}
+    return _read(client, _Object, answer, "an object").model_extra or {}
 
 
 class _Object(BaseModel, extra="allow", defer_build=True):
@@ -191,10 +191,7 @@ def _readiness(answer: Response | APIError) -> Readiness:
     return Readiness(ready=False, detail=str(answer.args[0]), status_code=status)
 
 
-def _read(model: type[M], answer: Response | APIError, what: str) -> M:
+def _read(client: Client, model: type[M], answer: Response | APIError, what: str) -> M:
     if isinstance(answer, APIError):
         raise answer
-    try:
-        return wire.parse(model, answer.body)
-    except ValueError as error:
-        raise wire.not_expected(answer.body, f"{what}: {error}") from None
+    return wire.read(client.config, model, answer.body, what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from typing_extensions import TypedDict
 
 from nemotron_client._json import is_array, is_object, plain
-from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry
+from nemotron_client.config import Config, Secret, __version__, bad_header, merge_retry, redact, redact_text
 from nemotron_client.errors import ConfigurationError, InvalidRequestError, InvalidResponseError
 from nemotron_client.messages import Message, Repair, ResponseInfo, Usage, read_messages
 from nemotron_client.options import CallOptions, ChatParameters, Prompt, TextBody, check, picked
@@ -320,6 +321,9 @@ def _unencodable(value: object, place: str, depth: int = 0) -> tuple[str, str] |
     return None
 
 
+_BOM = b"\xef\xbb\xbf"
+_ESCAPED_HALF = re.compile(rb"(?<!\\)(?:\\\\)*\\ud[89a-f]", re.IGNORECASE)  # or of a pair, which json joins
+_HALF = re.compile("[\ud800-\udfff]")
 # What may not be dropped from an answer to make it readable: without it the answer would be another one.
 _ESSENTIAL = frozenset(
     {"choices", "message", "delta", "content", "text", "tool_calls", "function", "name", "arguments"}
@@ -330,7 +334,7 @@ def parse(model: type[M], body: bytes) -> M:
     """Read JSON leniently.
 
     Nulls in the wrong place and broken side information (``created``, ``usage``, ...) are dropped, arguments that came
-    as an object become text again; a broken essential is an error.
+    as an object become text again, half of a surrogate pair becomes U+FFFD; a broken essential is an error.
 
     Args:
         model: What it should be.
@@ -339,21 +343,36 @@ def parse(model: type[M], body: bytes) -> M:
     Raises:
         ValueError: It isn't JSON, or not of that shape; the text says what is wrong where.
     """
+    body = body.removeprefix(_BOM)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
-        if problems[0]["type"] == "json_invalid":
-            raise ValueError(problems[0]["msg"]) from None
-        data: JsonValue = json.loads(body)
-        for problem in problems:
-            _mend(data, problem["loc"])
+    if problems[0]["type"] == "json_invalid":
+        whole = _without_halves(body)
+        if whole is None:
+            raise ValueError(problems[0]["msg"])
+        return parse(model, whole)
+    data: JsonValue = json.loads(body)
+    for problem in problems:
+        _mend(data, problem["loc"])
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+
+
+def _without_halves(body: bytes) -> bytes | None:
+    """Replace halves of surrogate pairs, which servers leave that cut a text anywhere; None if JSON has none."""
+    if _ESCAPED_HALF.search(body) is None:
+        return None
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    return _HALF.sub("\ufffd", text).encode()
 
 
 def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
@@ -375,9 +394,36 @@ def _mend(data: JsonValue, place: tuple[int | str, ...]) -> None:
         data[key] = json.dumps(value, ensure_ascii=False)
 
 
-def not_expected(body: bytes, why: str) -> InvalidResponseError:
-    """Say that a 200 isn't what was asked for, showing its start."""
-    text = body.decode("utf-8", "replace").strip()
+def read(config: Config, model: type[M], body: bytes, what: str) -> M:
+    """Read a 200 of a route beside the completions, as :func:`parse`.
+
+    Args:
+        config: The settings of the client that asked.
+        model: What it should be.
+        body: The bytes.
+        what: The same in words.
+
+    Raises:
+        InvalidResponseError: It is something else.
+    """
+    try:
+        return parse(model, body)
+    except ValueError as error:
+        why = f"{what}: {error}"
+    # Not in the handler: what it handles would hold on to frames that have the body.
+    raise not_expected(body, why, _headers(config, None, ""))
+
+
+def not_expected(body: bytes, why: str, headers: Mapping[str, str]) -> InvalidResponseError:
+    """Say that a 200 isn't what was asked for, showing its start.
+
+    Args:
+        body: As it came.
+        why: What it isn't, and why.
+        headers: The request's, whose secrets are shown nowhere.
+    """
+    text = redact(body, headers).decode("utf-8-sig", "replace").strip()
+    why = redact_text(why, headers)
     if not text:
         message, hint = "The server said 200 with an empty body.", "The server or a proxy is failing; try again later."
     elif text.startswith("<"):

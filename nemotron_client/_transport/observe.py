@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from inspect import iscoroutinefunction
+from inspect import currentframe, iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from nemotron_client.errors import ConfigurationError, ModelDeprecationWarning, TokenBudgetWarning
@@ -70,9 +70,25 @@ def _log(event: HookEvent) -> None:
         case ConversationFitted():
             LOGGER.info("%d of the oldest messages are not sent, to make the rest fit", len(event.dropped))
         case BudgetWarned():
-            LOGGER.warning(event.message)
-            warnings.warn(event.message, TokenBudgetWarning, stacklevel=2)
+            _warn(event.message, TokenBudgetWarning)
         case _:  # DeprecationNoticed: the type checkers would see if there were another
-            message = f"The server says that {event.model} will be taken away on {event.when}."
-            LOGGER.warning(message)
-            warnings.warn(message, ModelDeprecationWarning, stacklevel=2)
+            _warn(f"The server says that {event.model} will be taken away on {event.when}.", ModelDeprecationWarning)
+
+
+def _warn(message: str, kind: type[Warning]) -> None:
+    # Without handlers Python prints what is logged at this level, beside the warning itself.
+    logs = LOGGER.hasHandlers()
+    try:
+        warnings.warn(message, kind, stacklevel=_level_outside())
+    except kind:  # made an error by a filter; but it must not cost anybody an answer
+        logs = True
+    if logs:
+        LOGGER.warning(message)
+
+
+def _level_outside() -> int:
+    """Return the ``stacklevel``, for the function that asks, of the line that called the library."""
+    frame, level = currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("nemotron_client."):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,15 +1,18 @@
 """Making, copying and closing clients, and what they tell about themselves."""
 
 import copy
+import inspect
 import logging
 import pickle
 import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
 from nemotron_client import (
     AsyncNemotron,
+    BudgetWarned,
     ConfigurationError,
     DeprecationNoticed,
     HookEvent,
@@ -17,10 +20,12 @@ from nemotron_client import (
     ModelDeprecationWarning,
     Nemotron,
     RateLimitError,
+    ResponseReceived,
     RetryPolicy,
     Timeout,
 )
-from nemotron_client.testing import MockServer, Reply, error, problem, text
+from nemotron_client._transport.observe import observer
+from nemotron_client.testing import MockServer, Reply, error, problem
 from tests.client.conftest import Clock, Connect
 from tests.client.either import Either, in_thread
 
@@ -176,8 +181,45 @@ async def test_a_deprecation_warns_once(connect: Connect, server: MockServer) ->
     assert [event for event in seen if event.type == "deprecation.noticed"] == [noticed]
 
 
-async def test_a_deprecation_warning_that_is_an_error_leaves_no_stream_open(client: Either, server: MockServer) -> None:
-    server.reply(lambda request: Reply(headers=DEPRECATED.headers, chunks=text("Hi")(request).chunks))
-    with warnings.catch_warnings(action="error"), pytest.raises(ModelDeprecationWarning):
-        await client.create_stream()
+class Interrupt(BaseException):
+    """As Ctrl-C, which no hook's handler holds back."""
+
+
+async def test_what_interrupts_the_opening_of_a_stream_leaves_none_open(connect: Connect, server: MockServer) -> None:
+    def interrupt(event: HookEvent) -> None:
+        if isinstance(event, ResponseReceived):
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        await connect(on_event=interrupt).create_stream()
     assert await in_thread(lambda: server.open_connections) == 0
+
+
+async def test_a_warning_that_is_made_an_error_costs_nobody_an_answer(
+    client: Either, server: MockServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.reply(DEPRECATED)
+    with warnings.catch_warnings(action="error"):
+        assert (await client.create()).choices
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert "will be taken away" in record.getMessage()
+
+
+async def test_a_warning_names_the_line_that_called_the_library(client: Either, server: MockServer) -> None:
+    server.reply(DEPRECATED)
+    with pytest.warns(ModelDeprecationWarning) as caught:
+        await client.create()
+    assert caught[0].filename == inspect.getfile(Either)
+
+
+@pytest.mark.parametrize(("action", "printed"), [("ignore", ""), ("error", "Little room.\n")])
+def test_where_no_logging_is_set_up_a_warning_is_not_printed_twice(
+    action: Literal["ignore", "error"],
+    printed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(logging.getLogger("nemotron_client"), "propagate", False)
+    with warnings.catch_warnings(action=action):
+        observer(None)(BudgetWarned("Little room."))
+    assert capsys.readouterr().err == printed

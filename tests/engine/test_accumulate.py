@@ -25,6 +25,7 @@ from nemotron_client.messages import (
     Completion,
     FunctionCall,
     ResponseInfo,
+    TextLogprobs,
     TokenLogprob,
     ToolCall,
     Usage,
@@ -297,13 +298,20 @@ def test_content_is_none_beside_calls_as_in_an_answer_that_was_not_streamed() ->
     [
         ([{"reasoning": "a"}, {"reasoning": "b"}], "reasoning", "ab"),
         ([{"reasoning_content": "a"}, {"reasoning_content": "b"}], "reasoning", "ab"),
+        ([{"reasoning": None, "reasoning_content": "a"}, {"reasoning": "b", "x": 1}], "reasoning", "ab"),
         ([{"refusal": "I "}, {"refusal": "won't"}], "refusal", "I won't"),
         ([{"content": None}, {"content": "a"}, {"content": ""}, {}], "content", "a"),
     ],
-    ids=["reasoning", "reasoning_content", "refusal", "content"],
+    ids=["reasoning", "reasoning_content", "reasoning_content-beside-a-null", "refusal", "content"],
 )
 def test_text_of_every_kind_is_joined(deltas: list[Delta], field: str, expected: str) -> None:
     assert getattr(completion(*map(chunk, deltas)).choices[0].message, field) == expected
+
+
+def test_a_chunk_tells_reasoning_by_either_name_itself() -> None:
+    given = ChatCompletionChunk.model_validate(chunk({"reasoning": None, "reasoning_content": "a", "content": "b"}))
+    assert Accumulator().push(given) == [TextDelta("b"), ReasoningDelta("a")]
+    assert given.choices[0].delta.reasoning == "a"
 
 
 def test_choices_interleave_and_come_back_in_order() -> None:
@@ -407,6 +415,31 @@ def test_a_text_completion_is_joined_choice_by_choice() -> None:
     assert [(c.index, c.text, c.finish_reason) for c in whole.choices] == [(0, "aA", "stop"), (1, "bB", "length")]
     assert (whole.id, whole.created, whole.model, whole.usage) == ("c1", 1, "m", Usage(total_tokens=3))
     assert whole.response.request_id == "r1"
+
+
+def test_a_text_completion_has_the_name_of_its_first_chunk_and_the_fingerprint() -> None:
+    accumulator = TextAccumulator()
+    for fields in (
+        {"id": "c1", "created": 1, "model": "m", "system_fingerprint": "f"},
+        {"choices": [{"text": "a", "finish_reason": "stop"}]},
+        {"id": "c2", "created": 2, "model": "other"},
+    ):
+        accumulator.push(Completion.model_validate(fields))
+    whole = accumulator.completion()
+    assert (whole.id, whole.created, whole.model, whole.system_fingerprint) == ("c1", 1, "m", "f")
+
+
+def test_log_probabilities_of_a_text_completion_are_joined() -> None:
+    accumulator = TextAccumulator()
+    for logprobs in (
+        {"tokens": ["a"], "token_logprobs": [None], "top_logprobs": [{"a": -1}]},
+        None,
+        {"tokens": ["b", "c"], "token_logprobs": [-1, -2]},
+    ):
+        accumulator.push(Completion.model_validate({"choices": [{"text": "x", "logprobs": logprobs}]}))
+    assert accumulator.completion().choices[0].logprobs == TextLogprobs(
+        tokens=["a", "b", "c"], token_logprobs=[None, -1.0, -2.0], top_logprobs=[{"a": -1.0}]
+    )
 
 
 def test_many_deltas_take_linear_work() -> None:

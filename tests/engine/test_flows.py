@@ -12,6 +12,7 @@ from nemotron_client.config import MODEL, Config
 from nemotron_client.errors import (
     APIConnectionError,
     APIError,
+    APIStatusError,
     APITimeoutError,
     Attempt,
     ConfigurationError,
@@ -112,6 +113,12 @@ def test_how_often_is_said_per_call(options: dict[str, object], posts: int) -> N
         pytest.param(
             reply(200, {"error": {"code": 502, "message": "full"}}), InternalServerError, 3, id="502-inside-a-200"
         ),
+        pytest.param(
+            reply(200, {"error": {"code": "server_error", "message": "x"}}), APIStatusError, 1, id="a-word-inside-a-200"
+        ),
+        pytest.param(
+            reply(200, {"status": 503, "title": "Unavailable"}), InternalServerError, 3, id="a-503-problem-inside-a-200"
+        ),
         pytest.param(reply(200, b"<html>"), InvalidResponseError, 1, id="HTML"),
         pytest.param(reply(200, b""), InvalidResponseError, 1, id="nothing"),
         pytest.param(reply(200, b'{"choices": ['), InvalidResponseError, 1, id="broken-JSON"),
@@ -135,6 +142,14 @@ def test_a_200_that_is_something_else_shows_itself_but_no_key() -> None:
     assert '"you": "***"' in str(caught.value)
     assert caught.value.request_id == "r1"
     assert [each.status_code for each in caught.value.attempts] == [200]
+
+
+@pytest.mark.parametrize("error", [{"error": {"message": "cut off"}}, {"object": "error", "message": "cut off"}])
+def test_an_answer_with_an_error_beside_it_is_an_error_that_keeps_the_answer(error: dict[str, object]) -> None:
+    with pytest.raises(APIStatusError, match=r"200 with an error inside from POST .*: cut off") as caught:
+        asking().end(reply(200, answer("Hel") | error, {"x-request-id": "r1"}))
+    body = ChatCompletion.model_validate(caught.value.body)
+    assert (body.text, caught.value.request_id) == ("Hel", "r1")
 
 
 def test_429_without_a_word_is_waited_out() -> None:

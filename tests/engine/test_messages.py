@@ -118,6 +118,10 @@ def test_what_a_server_may_leave_out_has_a_default(model: type[BaseModel], expec
     assert model.model_validate_json("{}").model_dump(exclude_none=True) == expected
 
 
+def test_only_what_was_set_is_marked_as_set() -> None:
+    assert AssistantMessage(content="Hi").model_fields_set == {"content"}
+
+
 def test_what_is_none_is_not_shown() -> None:
     done = ChatCompletion.model_validate({"choices": [{"message": {"content": "Hi", "audio": None}}], "service": None})
     assert repr(done.choices[0]) == "Choice(index=0, message=AssistantMessage(role='assistant', content='Hi'))"

@@ -130,6 +130,16 @@ def test_every_recorded_refusal_has_its_class_and_words(name: str) -> None:
         pytest.param(b"null", "", id="null"),
         pytest.param(b'"down"', "down", id="a-JSON-string"),
         pytest.param(b"[1, 2]", "[1, 2]", id="a-JSON-list"),
+        pytest.param(b"[]", "", id="an-empty-list"),
+        pytest.param(b'["a", null]', '["a", null]', id="a-JSON-list-with-a-null"),
+        pytest.param(b'{"msg": "down"}', '{"msg": "down"}', id="another-name-for-the-words"),
+        pytest.param(b'{"errors": [{"x": "down"}]}', '{"errors": [{"x": "down"}]}', id="a-list-of-errors"),
+        pytest.param(b'{"detail": {"reason": "down"}}', '{"detail": {"reason": "down"}}', id="words-in-an-object"),
+        pytest.param(b'{"error": ["down"]}', '{"error": ["down"]}', id="an-error-that-is-a-list"),
+        pytest.param(
+            b'{"error": {"reason": "down"}}', '{"error": {"reason": "down"}}', id="an-error-without-a-message"
+        ),
+        pytest.param(b'{"x": "%s"}' % (b"y" * 600), '{"x": "' + "y" * 493 + "...", id="long-JSON-is-cut"),
         pytest.param(b"{}", "", id="an-empty-object"),
         pytest.param(b'{"error": {}}', "", id="an-empty-error"),
         pytest.param(b'{"error": {"code": 1}, "message": "outside"}', "outside", id="words-beside-the-error"),
@@ -192,6 +202,11 @@ def test_the_body_is_kept_parsed_or_as_text() -> None:
         pytest.param(b'{"choices": [], "error": null}', False, id="an-answer-with-a-null-error"),
         pytest.param(b'{"choices": [], "message": "x"}', False, id="an-answer-with-a-message"),
         pytest.param(b'{"detail": [{"msg": "x"}]}', True, id="FastAPI's-problems"),
+        pytest.param(b'{"status": 429, "title": "Too Many Requests"}', True, id="a-problem-without-detail"),
+        pytest.param(b'{"detail": {"reason": "x"}}', True, id="FastAPI's-own-words-in-an-object"),
+        pytest.param(b'{"message": "", "detail": {}}', False, id="words-that-say-nothing"),
+        pytest.param(b'{"title": "A story"}', False, id="only-a-title"),
+        pytest.param(b'{"choices": [], "status": 200, "title": "x"}', False, id="an-answer-with-a-title"),
         pytest.param(b'{"message": {"content": "x"}}', False, id="a-message-that-is-no-text"),
         pytest.param(b"{}", False, id="an-empty-object"),
         pytest.param(b"[]", False, id="a-list"),
@@ -204,14 +219,28 @@ def test_an_error_inside_a_success_is_told_from_an_answer(body: bytes, *, expect
 
 
 @pytest.mark.parametrize(
-    ("code", "status"), [(429, 429), (503, 503), (400, 400), (399, 500), (600, 500), ("502", 500), (None, 500)], ids=str
+    ("code", "status"),
+    [(429, 429), (503, 503), (400, 400), ("502", 502), (399, 200), (600, 200), ("server_error", 200), (None, 200)],
+    ids=str,
 )
 def test_an_error_inside_a_200_takes_the_status_it_names(code: object, status: int) -> None:
-    inside = refusals.refused_inside(
-        REQUEST, reply(200, {"error": {"code": code, "message": "x"}}, {"nvcf-reqid": "r"}), hosted=True
-    )
+    inside = refusals.refused_inside(REQUEST, reply(200, {"error": {"code": code, "message": "x"}}), hosted=True)
     assert inside is not None
-    assert (inside.status_code, inside.request_id, type(inside)) == (status, "r", errors.status_error(status))
+    assert (inside.status_code, type(inside)) == (status, errors.status_error(status))
+    named = "" if status == 200 else f" ({status} {HTTPStatus(status).phrase})"
+    assert str(inside).startswith(f"200 with an error inside{named} from POST {REQUEST.url}: x")
+
+
+def test_a_problem_inside_a_200_takes_the_status_it_names() -> None:
+    inside = refusals.refused_inside(REQUEST, reply(200, {"status": 429, "title": "Too Many Requests"}), hosted=True)
+    assert type(inside) is errors.RateLimitError
+
+
+def test_an_overflow_inside_a_200_is_one() -> None:
+    words = "The input (6010 tokens) is longer than the model's context length (4096 tokens)."
+    inside = refusals.refused_inside(REQUEST, reply(200, {"error": {"message": words}}), hosted=True)
+    assert isinstance(inside, errors.ContextLengthExceededError)
+    assert (inside.limit, inside.prompt_tokens) == (4096, 6010)
 
 
 def test_a_200_without_an_error_inside_is_none() -> None:

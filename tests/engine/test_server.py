@@ -1,10 +1,11 @@
 """Asking a server about itself, at no cost: its models, whether it is ready, its version."""
 
+import pickle
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from nemotron_client._engine import server
+from nemotron_client._engine import counting, flows, server, wire
 from nemotron_client._engine.exchange import Flow, Reply
 from nemotron_client._engine.sending import Client
 from nemotron_client.errors import (
@@ -19,9 +20,9 @@ from nemotron_client.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from nemotron_client.messages import Readiness
+from nemotron_client.messages import Model, Readiness
 from tests.captures import load
-from tests.engine.driving import HOSTED, OWN, Talk, client, close, config, failure, reply
+from tests.engine.driving import HOSTED, KEY, OWN, Talk, client, close, config, failure, reply
 
 MODEL = {"id": "m", "object": "model", "created": 5, "owned_by": "vllm", "max_model_len": 4096}
 LIST = reply(200, {"object": "list", "data": [MODEL, {"id": "org/other name"}]})
@@ -40,6 +41,12 @@ def test_the_models_are_listed_with_retries() -> None:
 def test_recorded_lists_are_read(name: str) -> None:
     (only,) = Talk(server.models(client(), now=0.0)).end(reply(200, load(name).body))
     assert only.id == "mistralai/mistral-nemotron"
+
+
+def test_a_model_without_a_name_is_left_out_of_the_list() -> None:
+    listed = reply(200, {"data": [{"id": None}, {**MODEL, "created": None}, {"object": "model"}]})
+    (only,) = Talk(server.models(client(), now=0.0)).end(listed)
+    assert (type(only), only.id, only.max_model_len) == (Model, "m", 4096)
 
 
 def test_a_model_is_asked_for_by_its_name() -> None:
@@ -280,3 +287,37 @@ def test_a_server_that_cannot_tell_is_an_error(
 def test_a_server_that_is_no_nim_is_told_so() -> None:
     with pytest.raises(NotFoundError, match="Only a NIM has this route"):
         Talk(server.metadata(client(), now=0.0)).end(NO_ROUTE)
+
+
+def without_a_name() -> Flow[object]:
+    who = client(config(model=None))
+    return flows.chat(who, wire.chat_call(who.config, "Hi", {}, stream=False), now=0.0)
+
+
+@pytest.mark.parametrize(
+    "body", [f"Who is Bearer {KEY}?".encode(), f'{{"who": "{KEY}"}}'.encode()], ids=["text", "JSON"]
+)
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(lambda: server.models(client(), now=0.0), id="models"),
+        pytest.param(lambda: server.model(client(), "m", now=0.0), id="model"),
+        pytest.param(lambda: counting.count_on_server(client(), "Hi", None, now=0.0), id="count"),
+        pytest.param(without_a_name, id="the-models-name"),
+    ],
+)
+def test_a_200_that_is_something_else_shows_no_key(question: Callable[[], Flow[object]], body: bytes) -> None:
+    told(question(), body)
+
+
+@pytest.mark.parametrize("question", VERSION_AND_METADATA, ids=["version", "metadata"])
+def test_a_200_without_json_shows_no_key(question: Callable[..., Flow[object]]) -> None:
+    told(question(client(), now=0.0), f"Who is Bearer {KEY}?".encode())
+
+
+def told(flow: Flow[object], body: bytes) -> None:
+    with pytest.raises(InvalidResponseError) as caught:
+        Talk(flow).end(reply(200, body))
+    assert KEY not in f"{caught.value!s}{caught.value!r}{pickle.dumps(caught.value)!r}"
+    assert "***" in str(caught.value)
+    assert caught.value.__context__ is None

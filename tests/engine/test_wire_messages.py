@@ -70,9 +70,22 @@ NO_PARTS: list[object] = []
             id="further-fields-of-a-class",
         ),
         pytest.param(
-            [AssistantMessage(content="Hello", reasoning="Hm.", refusal="no")],
+            [AssistantMessage(content="Hello", reasoning="Hm.")],
             [{"role": "assistant", "content": "Hello"}],
             id="an-answer-without-its-reasoning",
+        ),
+        pytest.param(
+            [AssistantMessage(refusal="No.")], [{"role": "assistant", "content": "No."}], id="a-refusal-as-content"
+        ),
+        pytest.param(
+            [AssistantMessage(content="Hello", refusal="no")],
+            [{"role": "assistant", "content": "Hello", "refusal": "no"}],
+            id="a-refusal-beside-content",
+        ),
+        pytest.param(
+            [AssistantMessage.model_validate({"content": "Hel", "prefix": True, "audio": {"id": "a"}})],
+            [{"role": "assistant", "content": "Hel", "prefix": True}],
+            id="a-beginning-to-be-continued",
         ),
         pytest.param([AssistantMessage()], [{"role": "assistant", "content": ""}], id="an-empty-answer"),
         pytest.param(
@@ -164,3 +177,24 @@ def test_what_is_no_message_is_refused_with_its_place(messages: object, paramete
         chat(messages=messages)
     assert caught.value.parameter == parameter
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [AssistantMessage(content="Hello"), AssistantMessage(content="Hello", refusal=None, reasoning=None)],
+    ids=["fields-unset", "fields-null"],
+)
+def test_the_nulls_of_a_message_that_was_dumped_are_not_sent(answer: AssistantMessage) -> None:
+    dumped = answer.model_dump()
+    assert sent({}, [USER, dumped, USER]) == {"messages": [USER, {"role": "assistant", "content": "Hello"}, USER]}
+    assert dumped["reasoning"] is None  # the caller's own stays as it is
+    result = ToolMessage(content="4", tool_call_id="abcdefgh1").model_dump()
+    call = ToolCall(id="abcdefgh1", function=FunctionCall(name="f", arguments="{}"))
+    asker = AssistantMessage(tool_calls=[call]).model_dump()
+    body = sent({}, [USER, asker, result])
+    assert body == sent({}, [USER, AssistantMessage(tool_calls=[call]), ToolMessage(**result)])
+
+
+def test_repair_off_sends_nulls_as_they_were_given() -> None:
+    given = [{"role": "assistant", "content": "Hello", "refusal": None}]
+    assert sent({"repair": "off"}, given) == {"messages": given}

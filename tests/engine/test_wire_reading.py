@@ -64,6 +64,27 @@ def test_an_answer_is_read_whatever_is_beside_its_text(body: dict[str, object]) 
     assert parsed(body).text == "Hello"
 
 
+def test_a_byte_order_mark_is_passed_over() -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(answer("Hello")).encode()
+    assert wire.parse(ChatCompletion, body).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"a \ud83d\ude00 b", "a \U0001f600 b"),
+        (r"a \ud83d", "a \ufffd"),
+        (r"\uDE00 b", "\ufffd b"),
+        (r"\ude00\ud83d \ud83d\ude00", "\ufffd\ufffd \U0001f600"),
+        (r"\\ud83d \ud83d", "\\ud83d \ufffd"),
+    ],
+    ids=["a-pair", "the-first-half", "the-second-half", "both-the-wrong-way-round", "an-escaped-backslash"],
+)
+def test_half_of_a_surrogate_pair_costs_no_more_than_itself(written: str, read: str) -> None:
+    body = f'{{"created": null, "choices": [{{"message": {{"content": "{written}"}}}}]}}'.encode()
+    assert wire.parse(ChatCompletion, body).text == read
+
+
 def test_unknown_fields_are_kept() -> None:
     extra = parsed({"new": {"a": 1}, **choosing(stop_reason="x")})
     assert extra.model_dump(exclude_none=True)["new"] == {"a": 1}
@@ -82,6 +103,12 @@ def test_what_can_be_read_beside_what_cannot_is_kept() -> None:
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_reasoning_has_two_names(name: str) -> None:
     assert parsed(choosing(message={**MESSAGE, name: "Hm."})).choices[0].message.reasoning == "Hm."
+
+
+def test_a_null_by_one_name_of_reasoning_hides_nothing_by_the_other() -> None:
+    message = {**MESSAGE, "reasoning": None, "reasoning_content": "Hm."}
+    assert parsed(choosing(message=message)).choices[0].message.reasoning == "Hm."
+    assert parsed(choosing(message={**message, "reasoning_content": 5})).choices[0].message.reasoning is None
 
 
 @pytest.mark.parametrize(
@@ -115,6 +142,9 @@ def test_a_chunk_and_a_text_are_read_leniently_too() -> None:
         pytest.param(b'{"choices": [', "Invalid JSON", id="broken"),
         pytest.param(b"\xff", "Invalid JSON", id="invalid-UTF-8"),
         pytest.param(b"[" * 100_000, "Invalid JSON", id="deep-nesting"),
+        pytest.param(rb'["\ud83d",' + b"[" * 500 + b"]" * 501, "Invalid JSON", id="nesting-beside-half-a-pair"),
+        pytest.param(rb'["\ud83d",' + b"[" * 100_000, "Invalid JSON", id="deep-nesting-beside-half-a-pair"),
+        pytest.param(rb'["\ud83d",', "Invalid JSON", id="broken-beside-half-a-pair"),
         pytest.param(b"[]", "Input should be", id="a-list"),
         pytest.param(b"null", "Input should be", id="null"),
         pytest.param(b'{"choices": 5}', "choices: ", id="choices-that-are-none"),
@@ -152,7 +182,7 @@ def test_what_would_be_another_answer_without_it_is_an_error(body: bytes, words:
     ids=["empty", "HTML", "JSON", "long", "invalid-UTF-8"],
 )
 def test_a_200_that_is_something_else_is_shown(body: bytes, words: str, *, hint: bool) -> None:
-    error = wire.not_expected(body, "a thing")
+    error = wire.not_expected(body, "a thing", {})
     assert words in str(error)
     assert bool(error.hint) is hint
     assert error.body == body.decode("utf-8", "replace").strip()
