@@ -27,7 +27,7 @@ from .http import (
     read_headers,
     tls_context,
 )
-from .watchdog import Guard
+from .watchdog import DRAIN, WATCHDOG, Guard
 
 T = TypeVar("T")
 
@@ -98,7 +98,8 @@ class Body:
 
     def drain(self) -> None:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
-        while isinstance(self.read(draining=True), bytes):
+        over = monotonic() + DRAIN  # for a server that goes on saying something
+        while isinstance(self.read(draining=True), bytes) and monotonic() < over:
             pass
         self.close()
 
@@ -113,6 +114,10 @@ class Body:
             self._guard.shut_down()  # the reader wakes up and gives it back
         else:
             self._response.close()
+
+    def abandon(self) -> None:
+        """Close soon, in another thread; for the finaliser of a stream that nobody closed."""
+        WATCHDOG.abandon(self.close)
 
     def _give_back(self) -> None:
         if self._given_back:

@@ -30,7 +30,7 @@ from .http import (
     read_headers,
     tls_context,
 )
-from .watchdog import Guard
+from .watchdog import DRAIN, Guard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -108,7 +108,8 @@ class AsyncBody:
 
     async def drain(self) -> None:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
-        while isinstance(await self.read(draining=True), bytes):
+        over = monotonic() + DRAIN  # for a server that goes on saying something
+        while isinstance(await self.read(draining=True), bytes) and monotonic() < over:
             pass
         await self.close()
 

@@ -170,6 +170,17 @@ class TestInProcess:
         with pytest.raises(ZeroDivisionError if kind is ZeroDivisionError else APIConnectionError):
             await client.create()
 
+    @pytest.mark.parametrize("limits", [Timeout(idle=10), Timeout(idle=None, total=10)], ids=["idle", "total"])
+    async def test_a_stream_of_comments_ends_at_its_limit(
+        self, limits: Timeout, in_process: InProcess, clock: Clock
+    ) -> None:
+        client = in_process(lambda _: httpx2.Response(200, stream=Chatting(clock)))
+        async with client.stream(timeout=limits) as stream:
+            with pytest.raises(StreamTimeoutError) as caught:
+                await stream.until_done()
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "Once"
+
     @pytest.mark.parametrize("variant", ["asyncio", "trio"])
     async def test_a_client_of_neither_library_will_do(self) -> None:
         client = AsyncNemotron(api_key="made-up", http_client=PlainClient())
@@ -257,6 +268,23 @@ class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._closed.set()
+
+
+class Chatting(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that says one thing and then sends comments, one every 4 s, for hours."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+        for _ in range(5000):
+            self._clock.sleep(4)
+            yield b": x\n\n"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
 
 
 class Failing(httpx2.SyncByteStream, httpx2.AsyncByteStream):

@@ -5,9 +5,12 @@ import itertools
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
+from queue import Queue
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
 
 from nemotron_client import AsyncNemotron, ConfigurationError, Nemotron, StreamInterruptedError, TextDelta
@@ -170,6 +173,33 @@ async def test_a_stream_that_is_left_open_is_a_resource_warning(client: Either, 
         gc.collect()
     assert any(each.category is ResourceWarning and "Stream was left open" in str(each.message) for each in caught)
     assert await left(endless)
+
+
+class Locking(httpx2.SyncByteStream):
+    """A body that takes a lock to close, as those of a connection pool do."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.closed: Queue[bool] = Queue()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+
+    def close(self) -> None:
+        self.closed.put(self.lock.acquire(timeout=5))
+
+
+@pytest.mark.filterwarnings("ignore:Stream was left open:ResourceWarning")
+def test_a_stream_may_be_collected_while_its_thread_holds_the_lock_that_closing_needs() -> None:
+    body = Locking()
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=body))
+    client = Nemotron(api_key="made-up", http_client=httpx2.Client(transport=transport))
+    stream = client.chat.completions.create(messages="Hello", stream=True)
+    with body.lock:
+        del stream
+        gc.collect()
+        assert body.closed.empty()
+    assert body.closed.get(timeout=5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio's, of what nobody closed
