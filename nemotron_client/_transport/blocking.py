@@ -51,6 +51,7 @@ class Body:
         self._reading = False
         self._given_back = False
         self.closed = False
+        driver.bodies.add(self)
 
     def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
         """Read the next piece.
@@ -124,6 +125,7 @@ class Body:
             return
         self._given_back = True
         self._guard.release()
+        self._driver.bodies.discard(self)
         self._driver.left()
         self._response.close()
 
@@ -143,6 +145,7 @@ class Blocking:
         check_given(http_client, close="close", kinds="an httpx2.Client or httpx.Client", proxy=proxy, verify=verify)
         self._given = http_client
         self._load = Load()
+        self.bodies = set[Body]()  # that are open
         self.asking = Lock()  # held while the server is asked for its model's name
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._lock = Lock()
@@ -169,11 +172,16 @@ class Blocking:
 
     def __del__(self) -> None:
         """Close quietly what nobody closed."""
-        self.close()
+        self._close_made()
 
     def close(self) -> None:
-        """Close the HTTP client, if it was made here."""
+        """End the answers that other threads still read, and close the HTTP client, if it was made here."""
         self._closed = True
+        for body in tuple(self.bodies):
+            body.close()
+        self._close_made()
+
+    def _close_made(self) -> None:
         made, self._made = self._made, None
         if made is not None:
             made.close()
@@ -212,6 +220,8 @@ class Blocking:
         headers = read_headers(response, request)
         allow_silence(response, request, monotonic())
         body = Body(response, request, sent, driver=self)
+        if self._closed:  # since it was sent
+            body.close()
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

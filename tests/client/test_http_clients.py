@@ -1,7 +1,7 @@
 """The caller's own HTTP client: httpx2 or httpx, over sockets or in the process, HTTP/1.1 or HTTP/2."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
@@ -12,6 +12,7 @@ import pytest
 
 from nemotron_client import (
     APIConnectionError,
+    APIError,
     APIStatusError,
     APITimeoutError,
     AsyncNemotron,
@@ -155,6 +156,19 @@ class TestInProcess:
                     await stream.until_done()
         assert stream.snapshot.text == "Once"
 
+    async def test_what_comes_when_the_client_was_closed_is_not_read(self, variant: Variant) -> None:
+        transport = Closing()
+        for read in (Either.create, create_stream_and_read):
+            if variant == "sync":
+                blocking = Nemotron(api_key="made-up", http_client=httpx2.Client(transport=transport))
+                client, transport.close_client = Either(blocking), blocking.close
+            else:
+                http = httpx2.AsyncClient(transport=transport)
+                asynchronous = AsyncNemotron(api_key="made-up", http_client=http)
+                client, transport.aclose_client = Either(asynchronous), asynchronous.close
+            with pytest.raises(APIError, match="closed"):
+                await read(client)
+
     @pytest.mark.parametrize(
         ("raised", "kind"),
         [(httpx2.ReadError("gone"), StreamInterruptedError), (ZeroDivisionError(), ZeroDivisionError)],
@@ -268,6 +282,25 @@ class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._closed.set()
+
+
+async def create_stream_and_read(client: Either) -> object:
+    return await (await client.create_stream()).items()
+
+
+class Closing(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """A server that answers just when the client was closed."""
+
+    close_client: Callable[[], None]
+    aclose_client: Callable[[], Awaitable[None]]
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.close_client()
+        return httpx2.Response(200, content=BEGUN)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await self.aclose_client()
+        return httpx2.Response(200, content=BEGUN)
 
 
 class Chatting(httpx2.SyncByteStream, httpx2.AsyncByteStream):
