@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
 from nemotron_client.errors import ConfigurationError, NemotronError
@@ -28,6 +29,9 @@ from .http import (
     tls_context,
 )
 from .watchdog import DRAIN, WATCHDOG, Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -146,7 +150,7 @@ class Blocking:
         self._given = http_client
         self._load = Load()
         self.bodies = set[Body]()  # that are open
-        self.asking = Lock()  # held while the server is asked for its model's name
+        self._asking = Lock()
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._lock = Lock()
         self._process = os.getpid()
@@ -164,6 +168,21 @@ class Blocking:
         finally:
             for body in opened:  # something was raised since: by a warning that the caller made an error, by Ctrl-C
                 body.close()
+
+    @contextmanager
+    def asking(self, limit: float | None) -> Generator[None]:
+        """Hold the lock for asking the server for its models, which one call does for all.
+
+        Args:
+            limit: How many seconds to wait for it. Who has waited so long goes on without, to be told that its time is
+                up.
+        """
+        held = self._asking.acquire(timeout=-1 if limit is None else limit)
+        try:
+            yield
+        finally:
+            if held:
+                self._asking.release()
 
     def left(self) -> None:
         """Take note that a request is over."""

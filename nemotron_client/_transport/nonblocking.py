@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -202,12 +202,25 @@ class Nonblocking:
         self._keeper: AsyncGenerator[None] | None = None
         self._closed = False
 
-    def asking(self) -> anyio.Lock:
-        """Return the lock that is held while the server is asked for its model's name; it belongs to the event loop."""
+    @asynccontextmanager
+    async def asking(self, limit: float | None) -> AsyncGenerator[None]:
+        """Hold the lock for asking the server for its models, which one call does for all; it is the event loop's.
+
+        Args:
+            limit: How many seconds to wait for it. Who has waited so long goes on without, to be told that its time is
+                up.
+        """
         loop = current_token()
         if self._asking is None or self._asking[0] != loop:
             self._asking = loop, anyio.Lock()
-        return self._asking[1]
+        lock = self._asking[1]
+        with anyio.move_on_after(limit) as waiting:
+            await lock.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                lock.release()
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out a flow to its result."""
