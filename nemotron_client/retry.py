@@ -115,10 +115,13 @@ class Retries:
         return delay
 
     def longest_wait(self, error: APIError, now: float) -> float:
-        """Return for how many seconds others may put a retry off; arguments as for :meth:`delay`, which comes first."""
+        """Return for how many seconds 429s are still waited out; arguments as for :meth:`delay`, which comes first."""
         limited = isinstance(error, RateLimitError)
-        purse = self._limited_since + self._policy.rate_limit_wait - now if limited else inf
-        return min(purse, inf if self._deadline is None else self._deadline - now)
+        return self._limited_since + self._policy.rate_limit_wait - now if limited else inf
+
+    def time_left(self, now: float) -> float:
+        """Return how many seconds are left until the deadline."""
+        return inf if self._deadline is None else self._deadline - now
 
     def _after_limit(self, error: RateLimitError, attempt: int, now: float) -> float | None:
         if not self._limits:
@@ -179,30 +182,34 @@ def is_outage(error: APIError) -> bool:
 class Brake:
     """Slow down every request of a client after one of them was told 429, and let go gently.
 
-    Shared by all tasks and threads of a client. While it is on, requests are spaced; each success shortens the spacing.
+    Shared by all tasks and threads of a client, which need no lock: the worst is that two take the same slot. While it
+    is on, requests are spaced; each success shortens the spacing.
     """
 
     _FIRST_GAP, _LONGEST_GAP, _NO_GAP = 0.05, 2.0, 0.005
+    # Were each refusal news, a handful of probes would space the requests by seconds, for far longer than any limit
+    # lasts; were it none until all have waited, the server would be asked many times for each answer.
+    _FEW = 4
 
     def __init__(self) -> None:
         self._until = 0.0
         self._gap = 0.0
         self._next_slot = 0.0
-        self._set_at = float("-inf")
+        self._news_from = -inf
 
     def limited(self, *, sent: float, now: float, delay: float) -> None:
         """Put the brake on.
 
         Args:
-            sent: When the refused request was sent. One that was already on its way when the brake was set says
-                nothing new.
+            sent: When the refused request was sent. One that was already on its way when the spacing was widened, or
+                took one of the next few slots, says nothing new.
             now: The time.
             delay: For how many seconds nothing should be sent.
         """
         self._until = max(self._until, now + delay)
-        if sent >= self._set_at:
+        if sent >= self._news_from:
             self._gap = min(max(self._gap * 2, self._FIRST_GAP), self._LONGEST_GAP)
-            self._set_at = now
+            self._news_from = now + self._gap * self._FEW
 
     def passed(self) -> None:
         """Let go a little, since a request was accepted."""
@@ -211,22 +218,25 @@ class Brake:
             if self._gap < self._NO_GAP:
                 self._gap = self._next_slot = 0.0
 
-    def reserve(self, now: float, delay: float = 0.0, *, within: float = inf) -> float | None:
+    def reserve(self, now: float, delay: float = 0.0, *, last: float = inf, within: float = inf) -> float | None:
         """Take the next slot.
 
         Args:
             now: The time.
             delay: Seconds that the request wants to wait by itself.
+            last: In how many seconds it makes its last try, whether its turn has come by then or not.
             within: How many seconds it can wait at the most.
 
         Returns:
             Seconds until the slot; just ``delay`` where the brake is off; None, nothing taken, if that is too long.
         """
         start = max(now + delay, self._until)
-        if self._gap:
-            start = max(start, self._next_slot)
+        if start - now > last:
+            return None
+        turn = max(start, self._next_slot) if self._gap else start
+        start = min(turn, now + last)
         if start - now > within:
             return None
-        if self._gap:
-            self._next_slot = start + self._gap
+        if self._gap and start == turn:
+            self._next_slot = turn + self._gap
         return max(start - now, 0.0)

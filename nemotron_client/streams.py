@@ -163,7 +163,7 @@ class Stream(_State[ItemT, AnswerT]):
         """Close a stream that was left open, and complain of it."""
         body = getattr(self, "_body", None)
         if body is not None and not body.closed:
-            body.close()
+            body.abandon()
             warn(
                 f"{type(self).__name__} was left open: use it in a with block, or close() it.",
                 ResourceWarning,

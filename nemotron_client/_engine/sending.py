@@ -149,7 +149,8 @@ def _wait(brake: Brake, retries: Retries, reply: Reply, error: APIError) -> floa
     if isinstance(error, RateLimitError):
         brake.limited(sent=reply.sent, now=reply.now, delay=wait)
     # Where its turn would come too late, the error at hand says more than a timeout would.
-    return brake.reserve(reply.now, wait, within=retries.longest_wait(error, reply.now))
+    now = reply.now
+    return brake.reserve(now, wait, last=retries.longest_wait(error, now), within=retries.time_left(now))
 
 
 def _info(response: Response, attempts: tuple[Attempt, ...], started: float, call: wire.Call) -> ResponseInfo:

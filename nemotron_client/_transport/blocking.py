@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
 from nemotron_client.errors import ConfigurationError, NemotronError
@@ -27,7 +28,10 @@ from .http import (
     read_headers,
     tls_context,
 )
-from .watchdog import Guard
+from .watchdog import DRAIN, WATCHDOG, Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -51,6 +55,7 @@ class Body:
         self._reading = False
         self._given_back = False
         self.closed = False
+        driver.bodies.add(self)
 
     def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
         """Read the next piece.
@@ -98,7 +103,8 @@ class Body:
 
     def drain(self) -> None:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
-        while isinstance(self.read(draining=True), bytes):
+        over = monotonic() + DRAIN  # for a server that goes on saying something
+        while isinstance(self.read(draining=True), bytes) and monotonic() < over:
             pass
         self.close()
 
@@ -114,11 +120,16 @@ class Body:
         else:
             self._response.close()
 
+    def abandon(self) -> None:
+        """Close soon, in another thread; for the finaliser of a stream that nobody closed."""
+        WATCHDOG.abandon(self.close)
+
     def _give_back(self) -> None:
         if self._given_back:
             return
         self._given_back = True
         self._guard.release()
+        self._driver.bodies.discard(self)
         self._driver.left()
         self._response.close()
 
@@ -138,7 +149,8 @@ class Blocking:
         check_given(http_client, close="close", kinds="an httpx2.Client or httpx.Client", proxy=proxy, verify=verify)
         self._given = http_client
         self._load = Load()
-        self.asking = Lock()  # held while the server is asked for its model's name
+        self.bodies = set[Body]()  # that are open
+        self._asking = Lock()
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._lock = Lock()
         self._process = os.getpid()
@@ -157,6 +169,21 @@ class Blocking:
             for body in opened:  # something was raised since: by a warning that the caller made an error, by Ctrl-C
                 body.close()
 
+    @contextmanager
+    def asking(self, limit: float | None) -> Generator[None]:
+        """Hold the lock for asking the server for its models, which one call does for all.
+
+        Args:
+            limit: How many seconds to wait for it. Who has waited so long goes on without, to be told that its time is
+                up.
+        """
+        held = self._asking.acquire(timeout=-1 if limit is None else limit)
+        try:
+            yield
+        finally:
+            if held:
+                self._asking.release()
+
     def left(self) -> None:
         """Take note that a request is over."""
         if self._given is None:
@@ -164,11 +191,16 @@ class Blocking:
 
     def __del__(self) -> None:
         """Close quietly what nobody closed."""
-        self.close()
+        self._close_made()
 
     def close(self) -> None:
-        """Close the HTTP client, if it was made here."""
+        """End the answers that other threads still read, and close the HTTP client, if it was made here."""
         self._closed = True
+        for body in tuple(self.bodies):
+            body.close()
+        self._close_made()
+
+    def _close_made(self) -> None:
         made, self._made = self._made, None
         if made is not None:
             made.close()
@@ -207,6 +239,8 @@ class Blocking:
         headers = read_headers(response, request)
         allow_silence(response, request, monotonic())
         body = Body(response, request, sent, driver=self)
+        if self._closed:  # since it was sent
+            body.close()
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
 from .errors import to_failure
+from .eventloops import is_running, soon, spawn
 from .http import (
     AsyncHTTPClient,
     AsyncHTTPResponse,
@@ -30,7 +31,7 @@ from .http import (
     read_headers,
     tls_context,
 )
-from .watchdog import Guard
+from .watchdog import DRAIN, Guard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -52,6 +53,7 @@ class AsyncBody:
             sent: When, in seconds of ``time.monotonic``.
             driver: Who sent it; it closes its connections when it is collected, which must not be before the body is.
         """
+        self.loop = current_token()
         self._driver = driver
         self._response = response
         self._guard = Guard(response.extensions, response.http_version, request, sent)
@@ -59,7 +61,9 @@ class AsyncBody:
         self._reading = False
         self._ended = False
         self._given_back = False
+        self._telling: object = None
         self.closed = False
+        driver.bodies.add(self)
 
     async def read(self, progress: int = 0, *, draining: bool = False) -> bytes | Failure | None:
         """Read the next piece.
@@ -108,8 +112,9 @@ class AsyncBody:
 
     async def drain(self) -> None:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
-        while isinstance(await self.read(draining=True), bytes):
-            pass
+        over = monotonic() + DRAIN  # for a server that goes on saying something
+        while isinstance(await self.read(draining=True), bytes) and monotonic() < over:
+            soon(self.loop)(self._tell)
         await self.close()
 
     async def close(self) -> None:
@@ -125,18 +130,30 @@ class AsyncBody:
             await self._response.aclose()
 
     def abandon(self) -> None:
-        """Hang up without the event loop, for a stream that nobody closed and nobody can close any more."""
-        self.closed = self._given_back = True
+        """Hang up at once, and tell the connection pool when the event loop comes to it; for a finaliser."""
         self._guard.shut_down()
+        self._over()
+        self.closed = True
+        with suppress(RuntimeError):  # the event loop is over, and its connections with it
+            soon(self.loop)(self._tell)
+
+    def _tell(self) -> None:
+        self._telling = spawn("nemotron-abandoned", self._close_response, lambda: None)
+
+    async def _close_response(self) -> None:
+        with suppress(Exception):  # nobody is there to be told
+            await self._response.aclose()
+
+    def _over(self) -> None:
+        self._given_back = True
         self._guard.release()
+        self._driver.bodies.discard(self)
         self._driver.left()
 
     async def _give_back(self) -> None:
         if self._given_back:
             return
-        self._given_back = True
-        self._guard.release()
-        self._driver.left()
+        self._over()
         with anyio.CancelScope(shield=True):  # a cancelled task gives its connection back all the same
             await self._end_pieces()
             await self._response.aclose()
@@ -178,18 +195,32 @@ class Nonblocking:
         self._given = http_client
         self._made: AsyncHTTPClient | None = None
         self._load = Load()
+        self.bodies = set[AsyncBody]()  # that are open
         self._asking: tuple[EventLoopToken, anyio.Lock] | None = None
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._loop: EventLoopToken | None = None
         self._keeper: AsyncGenerator[None] | None = None
         self._closed = False
 
-    def asking(self) -> anyio.Lock:
-        """Return the lock that is held while the server is asked for its model's name; it belongs to the event loop."""
+    @asynccontextmanager
+    async def asking(self, limit: float | None) -> AsyncGenerator[None]:
+        """Hold the lock for asking the server for its models, which one call does for all; it is the event loop's.
+
+        Args:
+            limit: How many seconds to wait for it. Who has waited so long goes on without, to be told that its time is
+                up.
+        """
         loop = current_token()
         if self._asking is None or self._asking[0] != loop:
             self._asking = loop, anyio.Lock()
-        return self._asking[1]
+        lock = self._asking[1]
+        with anyio.move_on_after(limit) as waiting:
+            await lock.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                lock.release()
 
     async def run(self, flow: Flow[T]) -> T:
         """Carry out a flow to its result."""
@@ -205,8 +236,11 @@ class Nonblocking:
                 await body.close()
 
     async def close(self) -> None:
-        """Close the HTTP client, if it was made here."""
+        """End the answers that are still read, and close the HTTP client, if it was made here."""
         self._closed = True
+        for body in tuple(self.bodies):
+            if body.loop == current_token():
+                await body.close()
         keeper, self._keeper = self._keeper, None
         if keeper is not None and self._loop == current_token():
             await keeper.aclose()
@@ -250,6 +284,8 @@ class Nonblocking:
         headers = read_headers(response, request)
         allow_silence(response, request, monotonic())
         body = AsyncBody(response, request, sent, driver=self)
+        if self._closed:  # since it was sent
+            await body.close()
         if request.expect == "stream" and response.status_code == 200:
             opened.append(body)
             return Response(response.status_code, headers, b"", sent, monotonic())
@@ -269,7 +305,7 @@ class Nonblocking:
             return self._given
         loop = current_token()
         if self._made is None or self._loop != loop:
-            if self._made is not None and _is_running(self._loop):
+            if self._made is not None and self._loop is not None and is_running(self._loop):
                 msg = (
                     "This AsyncNemotron belongs to another event loop, which is still running. Make one for each loop."
                 )
@@ -286,15 +322,3 @@ async def _keep(made: AsyncHTTPClient) -> AsyncGenerator[None]:
         yield
     finally:
         await made.aclose()
-
-
-def _is_running(loop: EventLoopToken | None) -> bool:
-    native = getattr(loop, "native_token", None)
-    is_running = getattr(native, "is_running", None)  # asyncio's loop has it
-    if is_running is not None:
-        return bool(is_running())
-    try:
-        native.run_sync_soon(lambda: None)  # type: ignore[union-attr] # trio's token; it raises when the run is over
-    except RuntimeError:
-        return False
-    return True

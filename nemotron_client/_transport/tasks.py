@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import copy_context
 from functools import partial
 from inspect import isawaitable
 from time import monotonic
@@ -15,11 +14,10 @@ import anyio
 from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
+from .eventloops import soon, spawn
 from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, taken, timed_out, wind_up
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from nemotron_client.loop import Job, ToolLoop
@@ -78,7 +76,8 @@ class ToolTasks:
         while self._waiting and len(self._running) < MOST_AT_ONCE:
             job = self._waiting.popleft()
             self._running[job] = scope = anyio.CancelScope()
-            self._tasks.append(_spawn(partial(self._run, job, scope), partial(self._cancelled, job)))
+            run = partial(self._run, job, scope)
+            self._tasks.append(spawn("nemotron-tool", run, partial(self._cancelled, job)))
 
     async def _change(self) -> None:
         if self._changed.is_set():
@@ -108,36 +107,6 @@ class ToolTasks:
         self._changed.set()
 
 
-def _asyncio_loop() -> AbstractEventLoop | None:
-    """Return the event loop that runs; None if it is trio's."""
-    from asyncio import AbstractEventLoop
-
-    loop = current_token().native_token
-    return loop if isinstance(loop, AbstractEventLoop) else None
-
-
-def _spawn(run: Callable[[], Coroutine[object, object, None]], over: Callable[[], None]) -> object:
-    """Start a task that sees the caller's context variables; on asyncio, whose tasks may never begin, tell its end."""
-    loop = _asyncio_loop()
-    if loop is not None:
-        task = loop.create_task(run(), name="nemotron-tool")
-        task.add_done_callback(lambda _: over())
-        return task
-    from trio.lowlevel import spawn_system_task
-
-    return spawn_system_task(run, name="nemotron-tool", context=copy_context())
-
-
-def _soon() -> Callable[[Callable[[], None]], object]:
-    """Return what calls a function in this event loop, from any thread; unlike anyio's, it doesn't wait for it."""
-    loop = _asyncio_loop()
-    if loop is not None:
-        return loop.call_soon_threadsafe
-    from trio.lowlevel import current_trio_token
-
-    return current_trio_token().run_sync_soon
-
-
 async def _outcome(job: Job) -> Outcome:
     began = monotonic()
     try:
@@ -153,7 +122,7 @@ async def _outcome(job: Job) -> Outcome:
 async def _in_thread(job: Job) -> Future[object]:
     # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
     # from ending.
-    over, soon = anyio.Event(), _soon()
+    over, call_soon = anyio.Event(), soon(current_token())
     future: Future[object] = Future()
 
     def work() -> None:
@@ -162,7 +131,7 @@ async def _in_thread(job: Job) -> Future[object]:
         except BaseException as error:  # noqa: BLE001 - raised again in the task
             future.set_exception(error)
         with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
-            soon(over.set)
+            call_soon(over.set)
 
     in_thread(work)
     try:

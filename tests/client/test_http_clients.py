@@ -1,7 +1,8 @@
 """The caller's own HTTP client: httpx2 or httpx, over sockets or in the process, HTTP/1.1 or HTTP/2."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from time import sleep
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
@@ -12,6 +13,7 @@ import pytest
 
 from nemotron_client import (
     APIConnectionError,
+    APIError,
     APIStatusError,
     APITimeoutError,
     AsyncNemotron,
@@ -155,6 +157,19 @@ class TestInProcess:
                     await stream.until_done()
         assert stream.snapshot.text == "Once"
 
+    async def test_what_comes_when_the_client_was_closed_is_not_read(self, variant: Variant) -> None:
+        transport = Closing()
+        for read in (Either.create, create_stream_and_read):
+            if variant == "sync":
+                blocking = Nemotron(api_key="made-up", http_client=httpx2.Client(transport=transport))
+                client, transport.close_client = Either(blocking), blocking.close
+            else:
+                http = httpx2.AsyncClient(transport=transport)
+                asynchronous = AsyncNemotron(api_key="made-up", http_client=http)
+                client, transport.aclose_client = Either(asynchronous), asynchronous.close
+            with pytest.raises(APIError, match="closed"):
+                await read(client)
+
     @pytest.mark.parametrize(
         ("raised", "kind"),
         [(httpx2.ReadError("gone"), StreamInterruptedError), (ZeroDivisionError(), ZeroDivisionError)],
@@ -169,6 +184,15 @@ class TestInProcess:
         assert stream.snapshot.text == "Once"
         with pytest.raises(ZeroDivisionError if kind is ZeroDivisionError else APIConnectionError):
             await client.create()
+
+    @pytest.mark.parametrize("limits", [Timeout(idle=0.05), Timeout(idle=None, total=0.05)], ids=["idle", "total"])
+    async def test_a_stream_of_comments_ends_at_its_limit(self, limits: Timeout, in_process: InProcess) -> None:
+        client = in_process(lambda _: httpx2.Response(200, stream=Chatting()))
+        async with client.stream(timeout=limits) as stream:
+            with pytest.raises(StreamTimeoutError) as caught:
+                await stream.until_done()
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == "Once"
 
     @pytest.mark.parametrize("variant", ["asyncio", "trio"])
     async def test_a_client_of_neither_library_will_do(self) -> None:
@@ -257,6 +281,41 @@ class Stuck(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._closed.set()
+
+
+async def create_stream_and_read(client: Either) -> object:
+    return await (await client.create_stream()).items()
+
+
+class Closing(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """A server that answers just when the client was closed."""
+
+    close_client: Callable[[], None]
+    aclose_client: Callable[[], Awaitable[None]]
+
+    def handle_request(self, _: httpx2.Request) -> httpx2.Response:
+        self.close_client()
+        return httpx2.Response(200, content=BEGUN)
+
+    async def handle_async_request(self, _: httpx2.Request) -> httpx2.Response:
+        await self.aclose_client()
+        return httpx2.Response(200, content=BEGUN)
+
+
+class Chatting(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that says one thing and then sends comments for ever."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+        while True:
+            sleep(0.01)
+            yield b": x\n\n"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BEGUN
+        while True:
+            await anyio.sleep(0.01)
+            yield b": x\n\n"
 
 
 class Failing(httpx2.SyncByteStream, httpx2.AsyncByteStream):

@@ -5,15 +5,26 @@ import itertools
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
+from importlib import import_module
+from queue import Queue
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
 
-from nemotron_client import AsyncNemotron, ConfigurationError, Nemotron, StreamInterruptedError, TextDelta
+from nemotron_client import (
+    AsyncNemotron,
+    AsyncStream,
+    ConfigurationError,
+    Nemotron,
+    StreamInterruptedError,
+    TextDelta,
+)
 from nemotron_client._transport.watchdog import Guard
 from nemotron_client.testing import MockServer, Reply
-from tests.client.conftest import NO_CERTIFICATES
+from tests.client.conftest import NO_CERTIFICATES, Connect, Variant
 from tests.client.either import Either, in_thread
 
 BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
@@ -107,14 +118,16 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return begun
 
 
+@pytest.mark.parametrize("closed", ["stream", "client"])
 async def test_close_from_elsewhere_ends_a_read_that_waits(
-    client: Either, silent: MockServer, reading: threading.Event
+    closed: str, connect: Connect, silent: MockServer, reading: threading.Event
 ) -> None:
-    """Another thread closes the blocking stream, another task the asynchronous one."""
+    """Another thread closes the blocking one, another task the asynchronous one."""
+    client = connect()
 
     async def close() -> None:
         await in_thread(reading.wait)
-        await stream.close()
+        await (stream if closed == "stream" else client).close()
 
     with anyio.fail_after(5):
         async with client.stream() as stream, anyio.create_task_group() as others:
@@ -127,7 +140,7 @@ async def test_close_from_elsewhere_ends_a_read_that_waits(
             assert caught.value.partial.text == "Once"
     assert await left(silent)
     silent.always(None)
-    assert (await client.create()).text
+    assert (await (client if closed == "stream" else connect()).create()).text
 
 
 @pytest.mark.parametrize("variant", ["asyncio", "trio"])
@@ -170,6 +183,68 @@ async def test_a_stream_that_is_left_open_is_a_resource_warning(client: Either, 
         gc.collect()
     assert any(each.category is ResourceWarning and "Stream was left open" in str(each.message) for each in caught)
     assert await left(endless)
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpx2"])
+@pytest.mark.filterwarnings("ignore:(Async)?Stream was left open:ResourceWarning")
+async def test_a_stream_that_is_dropped_unread_gives_its_place_in_the_pool_back(
+    name: str, variant: Variant, endless: MockServer
+) -> None:
+    library = import_module(name)
+    limits = library.Limits(max_connections=1)
+    if variant == "sync":
+        with library.Client(verify=NO_CERTIFICATES, limits=limits) as one:
+            await drop_and_ask(Either(Nemotron(base_url=endless.base_url, http_client=one)), endless)
+    else:
+        async with library.AsyncClient(verify=NO_CERTIFICATES, limits=limits) as one:
+            await drop_and_ask(Either(AsyncNemotron(base_url=endless.base_url, http_client=one)), endless)
+
+
+async def drop_and_ask(client: Either, server: MockServer) -> None:
+    await client.create_stream()
+    server.always(None)
+    with anyio.fail_after(5):
+        assert (await client.create(timeout=5)).text
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.filterwarnings("ignore:AsyncStream was left open:ResourceWarning")
+def test_a_stream_may_be_dropped_when_its_event_loop_is_over(backend: str, endless: MockServer) -> None:
+    async def open_stream() -> AsyncStream:
+        client = AsyncNemotron(base_url=endless.base_url, model="m", verify=NO_CERTIFICATES)
+        return await client.chat.completions.create(messages="Hello", stream=True)
+
+    stream = anyio.run(open_stream, backend=backend)
+    del stream
+    gc.collect()
+    assert endless.wait_for_disconnect()
+
+
+class Locking(httpx2.SyncByteStream):
+    """A body that takes a lock to close, as those of a connection pool do."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.closed: Queue[bool] = Queue()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BEGUN
+
+    def close(self) -> None:
+        self.closed.put(self.lock.acquire(timeout=5))
+
+
+@pytest.mark.filterwarnings("ignore:Stream was left open:ResourceWarning")
+def test_a_stream_may_be_collected_while_its_thread_holds_the_lock_that_closing_needs() -> None:
+    body = Locking()
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=body))
+    client = Nemotron(api_key="made-up", http_client=httpx2.Client(transport=transport))
+    stream = client.chat.completions.create(messages="Hello", stream=True)
+    with body.lock:
+        del stream
+        gc.collect()
+        assert body.closed.empty()
+    assert body.closed.get(timeout=5)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio's, of what nobody closed

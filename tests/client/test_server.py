@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from anyio import create_task_group
+from anyio import Event, create_task_group, fail_after
+from anyio.lowlevel import checkpoint
 
 from nemotron_client import (
     APIConnectionError,
@@ -20,7 +21,7 @@ from nemotron_client import (
 )
 from nemotron_client.testing import MockServer, Reply, error, problem
 from tests.client.conftest import Clock, Connect, InProcess
-from tests.client.either import Either
+from tests.client.either import Either, in_thread
 
 NO_ROUTE = Reply(status=404, body={"detail": "Not Found"})
 NIM_ROUTES = ("/v1/health/ready", "/v1/health/live", "/v1/version", "/v1/metadata")
@@ -252,6 +253,27 @@ class TestServed:
                 tasks.start_soon(client.create)
         assert paths(server).count("/v1/models") == 1
         assert server.posts == 20
+
+    async def test_who_waits_for_the_question_of_another_waits_no_longer_than_it_may(
+        self, client: Either, server: MockServer
+    ) -> None:
+        server.always(Reply(status=0, end="hang"), path="/v1/models")
+        asked = Event()
+
+        async def ask_for_ever() -> None:
+            with pytest.raises(APIConnectionError):
+                await client.create(max_retries=0)
+            asked.set()
+
+        async with create_task_group() as tasks:
+            tasks.start_soon(ask_for_ever)
+            while not server.requests:
+                await checkpoint()
+            with fail_after(5), pytest.raises(APITimeoutError, match="not done in time"):
+                await client.create(timeout=0.05)
+            assert not asked.is_set()
+            await in_thread(server.close)
+        assert len(server.requests) == 1
 
     async def test_it_is_asked_for_a_stream_too(self, client: Either, server: MockServer) -> None:
         async with client.stream() as stream:

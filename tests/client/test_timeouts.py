@@ -5,6 +5,7 @@ import socket
 from dataclasses import replace
 from time import monotonic
 
+import anyio
 import pytest
 
 from nemotron_client import (
@@ -146,12 +147,18 @@ async def test_no_limit_is_no_limit(client: Either) -> None:
         assert await stream.get_final_text()
 
 
-async def test_an_end_that_is_missing_after_done_is_not_waited_for(client: Either, server: MockServer) -> None:
-    server.reply(Reply(chunks=[BEGUN + DONE], end="hang"))
+@pytest.mark.parametrize("rest", [(), COMMENTS], ids=["silence", "comments-for-ever"])
+async def test_an_end_that_is_missing_after_done_is_not_waited_for(
+    rest: tuple[bytes, ...], client: Either, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("blocking", "nonblocking", "watchdog"):
+        monkeypatch.setattr(f"nemotron_client._transport.{module}.DRAIN", 0.08)
+    server.reply(Reply(chunks=itertools.chain([BEGUN + DONE], rest), chunk_delay=0.01, end="hang"))
     watch = Stopwatch()
     async with client.stream() as stream:
-        assert await stream.get_final_text() == "Once"
-    assert watch.shows_about(0.25)
+        with anyio.fail_after(5):
+            assert await stream.get_final_text() == "Once"
+    assert watch.shows_about(0.08)
     assert server.open_connections == 0
 
 

@@ -201,19 +201,34 @@ def test_a_socket_that_is_closed_already_is_no_trouble(
 
 
 @pytest.mark.usefixtures("now")
-def test_without_a_socket_of_its_own_a_body_is_left_to_the_http_client(
+def test_without_a_socket_of_its_own_a_body_is_over_time_all_the_same_and_shuts_nothing_down(
     dog: Watchdog, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    shared, missing = guard(pair[0], http_version="HTTP/2"), guard(None)
+    shared, missing = guard(pair[0], http_version="HTTP/2", first_event=10), guard(None, first_event=10)
     for each in (shared, missing):
         assert not each.can_shut_down
         each.arm(0)
+    assert dog.check(1009) == 1010
+    assert dog.check(1010) == inf
+    for each in (shared, missing):
+        assert each.fired
         each.shut_down()
-    assert dog.check(5000) == inf
-    assert vars(dog)["woken"] == 0
     assert not has_ended(pair[0])
     request = Request("POST", "http://localhost/v1", MappingProxyType({}))
     assert not Guard({}, "HTTP/1.1", request, sent=1000).can_shut_down
+
+
+@pytest.mark.usefixtures("now", "dog")
+def test_in_a_forked_process_the_socket_is_the_parents(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    each = guard(pair[0])
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: 0)
+        each.shut_down()
+    assert not has_ended(pair[1])
+    each.shut_down()
+    assert has_ended(pair[1])
 
 
 @pytest.mark.usefixtures("now")
@@ -278,6 +293,28 @@ def test_a_process_that_has_all_its_threads_streams_all_the_same(
     second.release()
     dog.look_again()
     thread.join(5)
+
+
+def test_what_was_abandoned_is_closed_by_the_thread_whatever_else_fails(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(watchdog, "_LINGER", 0.02)
+    dog = Watchdog()
+    monkeypatch.setattr(watchdog, "WATCHDOG", dog)
+    closed: list[str] = []
+    dog.abandon(lambda: closed.append(threading.current_thread().name))  # there is no thread: the next body's does it
+    assert closed == []
+    each = guard(pair[0])
+    thread = vars(dog)["_thread"]
+    dog.abandon(fail)
+    dog.abandon(lambda: closed.append(threading.current_thread().name))
+    each.release()
+    dog.look_again()
+    thread.join(5)
+    assert closed == [NAME, NAME]
 
 
 def test_one_thread_serves_all(server: MockServer) -> None:
@@ -346,3 +383,34 @@ def test_a_fork_has_its_own_thread_and_connections_and_makes_no_noise() -> None:
         command = [sys.executable, "-X", "dev", "-W", "error", "-W", ignored, "-c", FORK, server.base_url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+AT_EXIT = """
+import sys, threading
+from nemotron_client import Nemotron
+from nemotron_client._transport.watchdog import WATCHDOG, Guard
+
+stream = Nemotron(base_url=sys.argv[1], model="m").chat.completions.create(messages="Hello", stream=True)
+other = Nemotron(base_url=sys.argv[1], model="m").chat.completions.create(messages="Hello", stream=True)
+next(stream)
+
+class Last:
+    def __del__(self, other=other):
+        next(other)  # a read wakes the thread
+        other.close()
+
+last = Last()
+del other
+holder = threading.Thread(target=WATCHDOG._condition.acquire)  # and never gives it back
+holder.start()
+holder.join()
+WATCHDOG.wakes_at = float("inf")
+sys.exit("the end")
+"""
+
+
+def test_a_process_ends_whatever_the_thread_was_doing_when_it_died() -> None:
+    with MockServer(model="m") as server:
+        command = [sys.executable, "-c", AT_EXIT, server.base_url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr) == (1, "the end\n")

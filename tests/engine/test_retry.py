@@ -281,6 +281,15 @@ def test_refusals_of_requests_already_on_their_way_do_not_widen_the_spacing() ->
     assert close([gap(brake)], [0.05])
 
 
+def test_nor_do_those_of_the_few_requests_after_it() -> None:
+    brake = Brake()
+    for sent in (0.0, 0.1, 0.19):
+        limited(brake, sent=sent)
+    assert close([gap(brake)], [0.05])
+    limited(brake, sent=0.2)
+    assert close([gap(brake)], [0.1])
+
+
 def gap(brake: Brake, now: float = 1000.0) -> float:
     """Measure the spacing, which takes two slots."""
     first, second = brake.reserve(now), brake.reserve(now)
@@ -293,7 +302,7 @@ def test_each_refusal_after_that_doubles_the_spacing_up_to_a_limit() -> None:
     brake = Brake()
     gaps: list[float] = []
     for turn in range(8):
-        limited(brake, sent=turn)
+        limited(brake, sent=10 * turn)
         gaps.append(gap(brake, now=100.0 * (turn + 1)))
     assert close(gaps, [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
 
@@ -370,8 +379,27 @@ def test_twenty_tasks_are_answered_by_a_server_that_allows_ten_in_two_seconds(se
 def test_a_client_that_is_limited_hard_neither_gives_up_nor_hammers() -> None:
     server = Limiter(5, 10.0)
     finished = simulate(30, server, seed=1, policy=RetryPolicy(rate_limit_wait=600))
-    assert server.posts <= 3 * 30
-    assert finished < 300
+    assert server.posts <= 4.5 * 30
+    assert finished < 150
+
+
+@pytest.mark.parametrize("tasks", [20, 50, 200])
+@pytest.mark.parametrize("seconds", [5.0, 20.0])
+def test_however_many_tasks_run_each_waits_a_limit_out_for_as_long_as_its_policy_says(
+    tasks: int, seconds: float
+) -> None:
+    def refuse_at_first(_: Request, now: float) -> Reply:
+        if now < seconds:
+            return reply(429, {"status": 429, "title": "Too Many Requests"}, sent=now, now=now + 0.1)
+        return reply(200, answer(), sent=now, now=now + 0.1)
+
+    finished = simulate(tasks, refuse_at_first, seed=1, policy=RetryPolicy())
+    assert finished < 5 * seconds + 10
+    assert finished < 61
+
+
+def test_two_hundred_tasks_get_most_of_what_the_server_allows() -> None:
+    assert simulate(200, Limiter(10, 2.0), seed=1, policy=RetryPolicy(rate_limit_wait=600)) < 150  # 40 s at best
 
 
 def test_without_patience_for_limits_each_task_is_told_at_once() -> None:
@@ -385,11 +413,21 @@ def test_after_a_429_the_longer_of_a_strategys_wait_and_the_servers_counts(asked
     assert rule.delay(refused(429, retry_after=asked), attempt=1, now=0.0) == delay
 
 
-def test_a_slot_that_comes_too_late_is_left_to_others() -> None:
+@pytest.mark.parametrize("limit", ["last", "within"])
+def test_a_slot_that_comes_too_late_is_left_to_others(limit: str) -> None:
     brake = Brake()
     limited(brake, sent=0.0, delay=5.0)
-    assert brake.reserve(0.0, within=4.9) is None
-    assert brake.reserve(0.0, within=5.0) == 5.0
+    assert brake.reserve(0.0, **{limit: 4.9}) is None
+    assert brake.reserve(0.0, **{limit: 5.0}) == 5.0
+
+
+def test_a_last_try_does_not_wait_for_its_turn_nor_take_it() -> None:
+    brake = Brake()
+    limited(brake, sent=0.0, delay=5.0)
+    assert brake.reserve(0.0, last=8.0) == 5.0
+    assert brake.reserve(0.0, last=5.01) == 5.01
+    assert brake.reserve(0.0, last=5.01, within=5.0) is None
+    assert brake.reserve(0.0, last=8.0) == 5.05
 
 
 def test_others_may_put_off_a_retry_for_as_long_as_its_purse_and_its_deadline_allow() -> None:
@@ -397,5 +435,6 @@ def test_others_may_put_off_a_retry_for_as_long_as_its_purse_and_its_deadline_al
     assert rule.delay(refused(429), attempt=1, now=10.0) is not None
     assert rule.longest_wait(refused(429), 12.0) == 8.0
     assert rule.longest_wait(refused(429), 19.0) == 1.0
-    assert rule.longest_wait(refused(503), 19.0) == 6.0
-    assert retries().longest_wait(refused(503), 19.0) == inf
+    assert rule.longest_wait(refused(503), 19.0) == inf
+    assert rule.time_left(19.0) == 6.0
+    assert retries().time_left(19.0) == inf
