@@ -12,16 +12,26 @@ import re
 import subprocess
 import sys
 from codeop import compile_command
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from doctest import ELLIPSIS, OutputChecker
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 import nemotron_client
-from nemotron_client import APIError, testing
+from nemotron_client import (
+    APIError,
+    ChatOptions,
+    InvalidRequestError,
+    Nemotron,
+    ParseOptions,
+    RunOptions,
+    TextOptions,
+    testing,
+)
 from nemotron_client.testing import FakeServer, MockServer
 
 ROOT = Path(__file__).parents[2]
@@ -188,3 +198,32 @@ def test_each_public_name_is_in_the_reference_or_among_the_errors(name: str) -> 
 @pytest.mark.parametrize("name", testing.__all__)
 def test_each_public_name_of_the_testing_kit_is_in_the_reference(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/reference/README.md").read_text()
+
+
+CALLS = {"create": ChatOptions, "parse": ParseOptions, "run": RunOptions, "text": TextOptions}
+ROW = re.compile(r"^\| `(?P<option>\w+)` \| .+ \| (?P<give>.+) \| (?P<calls>[a-z, ]+) \| [\w ,]+ \|$", re.MULTILINE)
+ROWS = [
+    (option, give, CALLS if calls == "all" else calls.split(", "))
+    for option, give, calls in ROW.findall((ROOT / "docs/reference/options.md").read_text())
+]
+
+
+def test_the_page_of_options_has_each_option_once_for_each_call_that_takes_it_and_no_other() -> None:
+    told = sorted((option, call) for option, _, calls in ROWS for call in calls)
+    assert told == sorted((option, call) for call, options in CALLS.items() for option in options.__annotations__)
+
+
+def test_the_page_of_options_says_what_an_error_says_of_what_is_accepted() -> None:
+    client = Nemotron(base_url="http://localhost/v1")
+    answer = client.chat.completions
+    asked: dict[str, Callable[..., object]] = {
+        "create": partial(answer.create, messages="Hello"),
+        "parse": partial(answer.parse, messages="Hello", response_format=int),
+        "run": partial(answer.run_tools, messages="Hello", tools=[print]),
+        "text": partial(client.completions.create, prompt="Hello"),
+    }
+    for option, give, calls in ROWS:
+        for call in set(calls) if option != "context" else ():  # which may be anything
+            with pytest.raises(InvalidRequestError) as refused:
+                asked[call](**{option: object()})
+            assert str(refused.value).endswith(f" is not possible: give {give}."), option
