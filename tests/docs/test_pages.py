@@ -6,6 +6,7 @@ which readers don't see, prepares it: it has `server`, `testing` and the page's 
 """
 
 import asyncio
+import inspect
 import logging
 import os
 import re
@@ -227,3 +228,48 @@ def test_the_page_of_options_says_what_an_error_says_of_what_is_accepted() -> No
             with pytest.raises(InvalidRequestError) as refused:
                 asked[call](**{option: object()})
             assert str(refused.value).endswith(f" is not possible: give {give}."), option
+
+
+COMING = (ROOT / "docs/how-to/coming-from-openai-or-chatnvidia.md").read_text()
+HERE = re.findall(r"^\|.+\| (.+) \|$", COMING, re.MULTILINE)  # the last column of each table
+NAMED = {
+    name for cell in HERE for code in re.findall("`([^`]+)`", cell) for name in re.findall(r"\b[A-Za-z_]\w+", code)
+}
+OTHER = {"NVIDIA_API_KEY", "NVIDIA_BASE_URL", "delta", "done", "completion", "error", "str"}
+
+
+def test_what_code_that_comes_from_elsewhere_is_to_use_exists() -> None:
+    client = Nemotron(base_url="http://localhost/v1")
+    answer = client.chat.completions
+    kinds = (nemotron_client.ParsedCompletion, nemotron_client.ChatStream, nemotron_client.Choice, APIError)
+    more = (nemotron_client.APIStatusError, nemotron_client.StreamInterruptedError, nemotron_client.ResponseInfo)
+    attributes = {
+        name for thing in (nemotron_client, client, client.chat, answer, client.models) for name in dir(thing)
+    }
+    for kind in (*kinds, *more):
+        attributes |= {*dir(kind), *(name for each in kind.__mro__ for name in inspect.get_annotations(each))}
+    called = (Nemotron, nemotron_client.Timeout, APIError, answer.create, answer.parse, answer.run_tools)
+    parameters = {name for each in called for name in inspect.signature(each).parameters}
+    assert NAMED - attributes - parameters == OTHER
+
+
+def test_errors_of_openai_have_here_the_parents_that_the_page_says() -> None:
+    told = re.findall(r"`(\w+Error)`(?:, `(\w+Error)`)?, an? `(\w+Error)` \|$", COMING, re.MULTILINE)
+    assert len(told) >= 3
+    for *names, parent in told:
+        for name in filter(None, names):
+            assert issubclass(getattr(nemotron_client, name), getattr(nemotron_client, parent))
+    same = [line for line in COMING.splitlines() if line.endswith("| the same |")]
+    assert len(same) == 2
+    for name in re.findall(r"`(\w+Error)`", "".join(same)):
+        assert issubclass(getattr(nemotron_client, name), APIError)
+
+
+def test_what_the_page_says_is_not_here_is_not() -> None:
+    missing = re.findall(r"`(\w+)=`", "".join(line for line in COMING.splitlines() if "| not there" in line))
+    assert sorted(missing) == ["extra_query", "organization", "project"]
+    for method in (Nemotron, Nemotron(base_url="http://localhost/v1").chat.completions.create):
+        assert not {*missing, "default_headers"} & set(inspect.signature(method).parameters)
+    sentence = re.search(r"^Not here: (.+)\.$", COMING, re.MULTILINE)
+    assert sentence is not None
+    assert [name for name in sentence[1].split(", ") if hasattr(Nemotron(base_url="http://localhost/v1"), name)] == []
