@@ -235,7 +235,7 @@ HERE = re.findall(r"^\|.+\| (.+) \|$", COMING, re.MULTILINE)  # the last column 
 NAMED = {
     name for cell in HERE for code in re.findall("`([^`]+)`", cell) for name in re.findall(r"\b[A-Za-z_]\w+", code)
 }
-OTHER = {"NVIDIA_API_KEY", "NVIDIA_BASE_URL", "delta", "done", "completion", "error", "str"}
+OTHER = {"client", "NVIDIA_API_KEY", "NVIDIA_BASE_URL", "delta", "done", "completion", "error", "str", "with"}
 
 
 def test_what_code_that_comes_from_elsewhere_is_to_use_exists() -> None:
@@ -243,9 +243,7 @@ def test_what_code_that_comes_from_elsewhere_is_to_use_exists() -> None:
     answer = client.chat.completions
     kinds = (nemotron_client.ParsedCompletion, nemotron_client.ChatStream, nemotron_client.Choice, APIError)
     more = (nemotron_client.APIStatusError, nemotron_client.StreamInterruptedError, nemotron_client.ResponseInfo)
-    attributes = {
-        name for thing in (nemotron_client, client, client.chat, answer, client.models) for name in dir(thing)
-    }
+    attributes = {*nemotron_client.__all__, *dir(client), *dir(client.chat), *dir(answer), *dir(client.models)}
     for kind in (*kinds, *more):
         attributes |= {*dir(kind), *(name for each in kind.__mro__ for name in inspect.get_annotations(each))}
     called = (Nemotron, nemotron_client.Timeout, APIError, answer.create, answer.parse, answer.run_tools)
