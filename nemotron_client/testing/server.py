@@ -25,7 +25,7 @@ try:
     from uvicorn.server import ServerState
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        f"MockServer needs {missing.name}, which is not installed: in a copy of nemotron-client, pip install '.[testing]'"
+        f"MockServer needs {missing.name}, which is not installed: pip install '.[testing]' in a copy of nemotron-client"
     ) from missing
 
 _Scope = MutableMapping[str, Any]

@@ -109,7 +109,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "nemotron_client.testing.server")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(
-        SystemExit, match=r"^MockServer needs uvicorn.*: in a copy of nemotron-client, pip install '\.\[testing\]'$"
+        SystemExit, match=r"^MockServer needs uvicorn.*pip install '\.\[testing\]' in a copy of nemotron-client$"
     ):
         main([])
 
