@@ -127,11 +127,14 @@ def page(recorded: Mapping[str, Any]) -> str:
     who = (OURS, *PEERS)
     counts = {name: [len(facts(made.get(each, {}))) for each in who] for name, made in recorded["schemas"].items()}
     rows = [_row(f"`{name}`", (str(count or "-") for count in counts[name])) for name in counts]
+    own, *others = (sum(column) for column in zip(*counts.values(), strict=True))
     return _TEXT.format(
+        own=own,
+        others=", ".join(f"{name} {total}" for name, total in zip(PEERS, others, strict=True)),
         head=_row("function", who),
         line="| --- |" + " ---: |" * len(who),
         rows="\n".join(rows),
-        total=_row("all", (str(sum(column)) for column in zip(*counts.values(), strict=True))),
+        total=_row("all", map(str, (own, *others))),
         versions=", ".join(f"{name} {number}" for name, number in recorded["versions"].items()),
         functions=len(counts),
     )
@@ -143,35 +146,35 @@ def _row(first: str, others: Iterable[str]) -> str:
 
 _TEXT = """# What the model is told of a tool
 
-A model calls a tool as well as it was told what the tool takes. Here is how much of what a function says reaches it:
-{functions} functions as people write them, turned into JSON schemas by this library and by others. Counted is what a
-schema tells: of each value its types, choices, format, limits and default, each sentence of its description, whether it
-is required, whether other names are allowed.
+This library tells the model {own} facts about {functions} typical functions. Others tell less:
+{others}. A test checks that no fact of theirs is missing here.
+
+The better a model knows what a tool takes, the better it calls it. The table counts the facts in the JSON schema that
+each library makes of a function: the types, choices, format, limits and default of each value, each sentence of its
+description, whether it is required, whether other names are allowed.
 
 {head}
 {line}
 {rows}
 {total}
 
-A dash: no schema is made. Measured with
+A dash: the library makes no schema. Measured with
 {versions}.
 
-The functions are in `tests/engine/tool_functions.py`; a test holds that nothing that another library tells is missing
-here. (langchain-core counts more for `open_arguments` since it offers a parameter `labels`, which the function doesn't
-have. pydantic-ai counts less for functions of one model, whose fields it offers in the model's place.) This page is
-written by `python -m benchmarks.tool_schemas`.
+The functions are in `tests/engine/tool_functions.py`. langchain-core counts more for `open_arguments` since it offers a
+parameter `labels`, which the function doesn't have. pydantic-ai counts less for functions of one model, whose fields it
+offers in the model's place. `python -m benchmarks.tool_schemas` writes this page.
 
-All of them build on pydantic, so the types come out alike. What differs:
+All of them build on pydantic, so the types come out the same. What differs:
 
-- **Docstrings** are read in Google's, NumPy's and reST's manner, without being told which. Of each description only
-  what concerns the tool as a whole stays with the tool.
-- **Definitions are put where they are used**, so that a model reads a parameter in one place. Only classes that are
-  used more than once, or that hold themselves, stay in `$defs`.
-- **A parameter's description stands with the class's.** `place: Place` has what the function's docstring says of
-  `place` and what the docstring of `Place` says; elsewhere one of them is gone, or beside a `$ref`, where draft 7
-  ignores it.
-- **Nothing that says nothing**: no `title` that repeats a name, no `discriminator` beside choices. Items of a named
-  tuple keep their names, as descriptions, since nothing else tells what they are.
+- **Docstrings** may be in Google's, NumPy's or reST's style; the style is recognised. The tool's description keeps only
+  what concerns the tool as a whole.
+- **Definitions are put where they are used**, so that a model reads about a parameter in one place. Only classes that
+  are used more than once, or that contain themselves, stay in `$defs`.
+- **A parameter keeps both descriptions.** `place: Place` has what the function's docstring says about `place` and what
+  the docstring of `Place` says. Other libraries lose one of them, or put it beside a `$ref`, where draft 7 ignores it.
+- **No empty words**: no `title` that repeats a name, no `discriminator` beside choices. Items of a named tuple keep
+  their names, as descriptions, since nothing else says what they are.
 - **Any name** of a parameter, such as `schema`, `copy`, `model_config`, `_x`.
 """
 

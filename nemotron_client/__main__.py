@@ -54,7 +54,7 @@ def _talking() -> Generator[tuple[Nemotron, "MockServer | None"]]:
     try:
         from .testing import MockServer
     except ModuleNotFoundError as missing:
-        sys.exit(f"{missing}, or in a copy of the repository: pip install '.[testing]'")
+        sys.exit(str(missing))
     with MockServer(chunk_delay=0.03) as server, Nemotron(base_url=server.base_url, on_event=_tell_waits) as client:
         print("No NVIDIA_API_KEY or NVIDIA_BASE_URL is set, so a scripted MockServer on this machine answers:")
         print(f"real HTTP, made-up words ({server.base_url}).\n")

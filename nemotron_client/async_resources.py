@@ -74,7 +74,7 @@ class AsyncTextCompletions(AsyncResource):
         Args:
             prompt: A text, several, or token ids.
             stream: Get the chunks as they come.
-            options: Everything else; only what is set is sent.
+            options: Everything else (docs/reference/options.md); only what is set is sent.
 
         Returns:
             The continuation; or, with ``stream=True``, its chunks, to be iterated within ``async with``.

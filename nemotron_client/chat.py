@@ -61,7 +61,7 @@ class ChatCompletions(Resource):
         Args:
             messages: The conversation; a string is one user message.
             stream: Get the answer's chunks as they come, just as OpenAI's client gives them.
-            options: Everything else; only what is set is sent.
+            options: Everything else (docs/reference/options.md); only what is set is sent.
 
         Returns:
             The answer; or, with ``stream=True``, its chunks, to be iterated within ``with``.
@@ -87,7 +87,7 @@ class ChatCompletions(Resource):
 
         Args:
             messages: The conversation; a string is one user message.
-            options: Everything else; only what is set is sent.
+            options: Everything else (docs/reference/options.md); only what is set is sent.
 
         Returns:
             What to open: ``with client.chat.completions.stream(...) as stream: for event in stream: ...``.
@@ -127,9 +127,9 @@ class ChatCompletions(Resource):
         Args:
             messages: The conversation; a string is one user message.
             response_format: A pydantic model, dataclass, TypedDict, union, list, ..., or a JSON schema.
-            options: Everything else. ``method`` says in which way the server is asked for the form ("auto": the one
-                that has worked, or each in turn), ``reasks`` how often the model is told what is wrong with an invalid
-                answer and asked again (2).
+            options: Everything else (docs/reference/options.md). ``method`` says how the server is asked for the form
+                ("auto": by the method that has worked, or by each in turn), ``reasks`` how often the model is told what
+                is wrong with an invalid answer and asked again.
 
         Returns:
             The answer, with the value as ``.parsed``.
@@ -168,7 +168,7 @@ class ChatCompletions(Resource):
     def stream_parse(
         self, *, messages: str | Sequence[Message], response_format: TypeForm[T], **options: Unpack[ParseOptions]
     ) -> UnopenedStream[ParseStream[T]]: ...
-    @with_signature(ParseOptions)
+    @with_signature(ParseOptions, reasks=0)
     def stream_parse(
         self,
         *,
@@ -231,9 +231,9 @@ class ChatCompletions(Resource):
             approvals: A decision on each pending call of a paused run.
             claim: Notes a paused run's id and tells whether it was new, so that no state is resumed twice; needed for a
                 run that was saved. :class:`FileClaims` is one.
-            options: Everything else. ``context`` is for tools that ask for a ToolContext, ``max_turns`` says how many
-                answers the model may give (10), ``show_errors`` tells it the text of any exception, not only of a
-                ToolError.
+            options: Everything else (docs/reference/options.md). ``context`` is for tools that ask for a ToolContext,
+                ``max_turns`` says how many answers the model may give, ``show_errors`` tells it the text of any
+                exception, not only of a ToolError.
 
         Returns:
             The run: completed, paused, or at ``max_turns``.

@@ -13,7 +13,7 @@ from typing import Literal, NoReturn, Unpack
 from ._json import is_array, is_bool, is_object
 from .errors import InvalidRequestError, ToolArgumentsError, ToolDefinitionError, ToolError
 from .messages import ChatCompletion, Message, ToolCall, ToolMessage, Usage, UserMessage, read_messages
-from .options import LoopOptions, picked
+from .options import LoopOptions, LoopSettings, picked
 from .runs import Approval, RunStatus, ToolResult, ToolRun
 from .tools import Tool, as_tool, result_text
 
@@ -98,13 +98,13 @@ class ToolLoop:
             messages: The conversation; a string is one user message.
             tools: What the model may call.
             options: ``context`` for tools that ask for a ToolContext; ``max_turns``, how many answers the model may
-                give (10); ``show_errors``, to tell it the text of any exception, not only of a ToolError.
+                give; ``show_errors``, to tell it the text of any exception, not only of a ToolError.
 
         Raises:
             ToolDefinitionError: A tool can't be offered, or two have the same name.
             InvalidRequestError: A message or an option is not possible, or there are no tools.
         """
-        given = picked(options, LoopOptions)
+        self._settings = LoopSettings(**picked(options, LoopOptions))
         read_messages(messages)
         self.messages: list[Message] = [UserMessage(content=messages)] if isinstance(messages, str) else [*messages]
         self.tools = _by_name(tools)
@@ -113,8 +113,6 @@ class ToolLoop:
         self.jobs: list[Job] = []
         self.settled: list[ToolResult] = []
         self.turns = 0
-        self._context = given.get("context")
-        self._max_turns, self._show_errors = given.get("max_turns", 10), given.get("show_errors", False)
         self._slots: list[_Slot] = []
         self._results: list[ToolResult] = []
         self._completion: ChatCompletion | None = None
@@ -229,7 +227,7 @@ class ToolLoop:
             return
         start: Callable[[], object]
         try:
-            start = tool.bind(call, self._context)
+            start = tool.bind(call, self._settings.context)
             # Only False lets it run: a rule that forgot to return something must not.
             slot.pending = not approved and start.needs_approval is not False
         except ToolArgumentsError as error:
@@ -238,7 +236,7 @@ class ToolLoop:
         except Exception as error:  # noqa: BLE001 - the caller's validator or rule: logged and told as the tool's own
             start = partial(_fail, error)
         if not slot.pending:
-            self.jobs.append(Job(call, tool, start, self._show_errors))
+            self.jobs.append(Job(call, tool, start, self._settings.show_errors))
 
     def _decide(self, slot: _Slot, approval: Approval) -> None:
         if approval.approved:
@@ -271,7 +269,7 @@ class ToolLoop:
             self._results += results
             self.messages += _told(results)
             self._slots = []
-            self.status = "answering" if self.turns < self._max_turns else "max_turns"
+            self.status = "answering" if self.turns < self._settings.max_turns else "max_turns"
 
 
 def _by_name(tools: Sequence[Callable[..., object]]) -> dict[str, Tool[..., object]]:

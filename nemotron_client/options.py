@@ -6,6 +6,7 @@ not sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeVar, get_args, get_type_hints
@@ -243,6 +244,23 @@ class LoopOptions(TypedDict, total=False):
     show_errors: Annotated[bool, _FLAG]
 
 
+@dataclass(frozen=True, slots=True)
+class FormSettings:
+    """The form options of a call, with the default of each."""
+
+    method: Method | Literal["auto"] = "auto"
+    reasks: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """The loop options of a call, with the default of each."""
+
+    context: object = None
+    max_turns: int = 10
+    show_errors: bool = False
+
+
 class ParseOptions(_Chat, CallOptions, FormOptions, total=False):
     """Everything that ``chat.completions.parse`` takes beside its own parameters."""
 
@@ -256,6 +274,7 @@ class TextOptions(TextParameters, CallOptions, total=False):
 
 
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__)
+_DEFAULTS: Json = {each.name: each.default for kind in (FormSettings, LoopSettings) for each in fields(kind)}
 _Parameters: TypeAlias = type[ChatParameters | TextBody | CallOptions | FormOptions | LoopOptions]
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -380,19 +399,26 @@ _LISTED: dict[str, list[Parameter]] = {}
 
 def _listed(options: type[ChatOptions | ParseOptions | RunOptions | TextOptions]) -> list[Parameter]:
     hints = get_type_hints(options)
-    return [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint) for name, hint in hints.items()]
+    return [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=hint)
+        for name, hint in hints.items()
+    ]
 
 
-def with_signature(options: type[ChatOptions | ParseOptions | RunOptions | TextOptions]) -> Callable[[_F], _F]:
-    """Make ``help()`` and editors at runtime show every option by name and type.
+def with_signature(
+    options: type[ChatOptions | ParseOptions | RunOptions | TextOptions], **defaults: object
+) -> Callable[[_F], _F]:
+    """Make ``help()`` and editors at runtime show every option by name, type and default.
 
     Args:
         options: The TypedDict that the function takes as ``**options``.
+        defaults: Where the function's differ from those of other functions.
 
     Returns:
         A decorator that gives the function a ``__signature__``.
     """
     listed = _LISTED.get(options.__name__) or _LISTED.setdefault(options.__name__, _listed(options))
+    listed = [each.replace(default=defaults.get(each.name, each.default)) for each in listed]
 
     def decorate(function: _F) -> _F:
         shown = signature(function)

@@ -21,7 +21,7 @@ from nemotron_client.errors import (
     UnprocessableEntityError,
 )
 from nemotron_client.messages import ChatCompletion, Message, ParsedCompletion, ResponseInfo, read_messages, with_value
-from nemotron_client.options import FormOptions, Method, ParseOptions, picked, refuse_taken, without
+from nemotron_client.options import FormOptions, FormSettings, Method, ParseOptions, picked, refuse_taken, without
 from nemotron_client.structured import Format, InvalidAnswerError, for_grammar
 
 from . import flows, wire
@@ -75,23 +75,22 @@ class Asking(Generic[T]):
             InvalidRequestError: Something is not possible.
         """
         refuse_taken(options, ParseOptions, "the form is asked for in a way of its own, and for one answer")
-        given = picked(options, FormOptions)
-        if stream and given.get("reasks"):
+        settings = FormSettings(**picked(options, FormOptions))
+        if stream and options.get("reasks"):
             msg = "reasks can't be given to stream_parse(): its answer is never asked for again."
             raise InvalidRequestError(msg, parameter="reasks")
-        method = given.get("method", "auto")
         self.form = form
         self.discarded: list[ChatCompletion] = []
         self._client, self._stream = client, stream
         self._options = without(options, FormOptions)
         self._messages: list[Mapping[str, object]] = [*read_messages(messages)]
-        self._reasks = given.get("reasks", 2)
+        self._reasks = settings.reasks
         self._kept = 1  # exchanges: a complaint is no use without the question before it
         self._complaints = 0
         self._final: ParsedCompletion[T] | None = None
         self._model = str(options.get("model") or client.config.model or "")
-        self._remembers = method == "auto"
-        self._methods = deque(self._in_turn() if method == "auto" else (method,))
+        self._remembers = settings.method == "auto"
+        self._methods = deque(self._in_turn() if settings.method == "auto" else (settings.method,))
         self.call = self._call()
 
     def refused(self, error: APIError) -> bool:

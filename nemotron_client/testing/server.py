@@ -25,7 +25,8 @@ try:
     from uvicorn.server import ServerState
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        f"MockServer needs {missing.name}, which is not installed: pip install 'nemotron-client[testing]'"
+        f"MockServer needs {missing.name}, which is not installed: "
+        "pip install '.[testing]' in a copy of nemotron-client"
     ) from missing
 
 _Scope = MutableMapping[str, Any]

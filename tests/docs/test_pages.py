@@ -7,22 +7,33 @@ which readers don't see, prepares it: it has `server`, `testing` and the page's 
 
 import asyncio
 import gc
+import inspect
 import logging
 import os
 import re
 import subprocess
 import sys
 from codeop import compile_command
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from doctest import ELLIPSIS, OutputChecker
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 import nemotron_client
-from nemotron_client import APIError, testing
+from nemotron_client import (
+    APIError,
+    ChatOptions,
+    InvalidRequestError,
+    Nemotron,
+    ParseOptions,
+    RunOptions,
+    TextOptions,
+    testing,
+)
 from nemotron_client._transport.blocking import Blocking
 from nemotron_client.testing import FakeServer, MockServer
 
@@ -193,3 +204,75 @@ def test_each_public_name_is_in_the_reference_or_among_the_errors(name: str) -> 
 @pytest.mark.parametrize("name", testing.__all__)
 def test_each_public_name_of_the_testing_kit_is_in_the_reference(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/reference/README.md").read_text()
+
+
+CALLS = {"create": ChatOptions, "parse": ParseOptions, "run": RunOptions, "text": TextOptions}
+ROW = re.compile(r"^\| `(?P<option>\w+)` \| .+ \| (?P<give>.+) \| (?P<calls>[a-z, ]+) \| [\w ,]+ \|$", re.MULTILINE)
+ROWS = [
+    (option, give, CALLS if calls == "all" else calls.split(", "))
+    for option, give, calls in ROW.findall((ROOT / "docs/reference/options.md").read_text())
+]
+
+
+def test_the_page_of_options_has_each_option_once_for_each_call_that_takes_it_and_no_other() -> None:
+    told = sorted((option, call) for option, _, calls in ROWS for call in calls)
+    assert told == sorted((option, call) for call, options in CALLS.items() for option in options.__annotations__)
+
+
+def test_the_page_of_options_says_what_an_error_says_of_what_is_accepted() -> None:
+    client = Nemotron(base_url="http://localhost/v1")
+    answer = client.chat.completions
+    asked: dict[str, Callable[..., object]] = {
+        "create": partial(answer.create, messages="Hello"),
+        "parse": partial(answer.parse, messages="Hello", response_format=int),
+        "run": partial(answer.run_tools, messages="Hello", tools=[print]),
+        "text": partial(client.completions.create, prompt="Hello"),
+    }
+    for option, give, calls in ROWS:
+        for call in set(calls) if option != "context" else ():  # which may be anything
+            with pytest.raises(InvalidRequestError) as refused:
+                asked[call](**{option: object()})
+            assert str(refused.value).endswith(f" is not possible: give {give}."), option
+
+
+COMING = (ROOT / "docs/how-to/coming-from-openai-or-chatnvidia.md").read_text()
+HERE = re.findall(r"^\|.+\| (.+) \|$", COMING, re.MULTILINE)  # the last column of each table
+NAMED = {
+    name for cell in HERE for code in re.findall("`([^`]+)`", cell) for name in re.findall(r"\b[A-Za-z_]\w+", code)
+}
+OTHER = {"client", "NVIDIA_API_KEY", "NVIDIA_BASE_URL", "delta", "done", "completion", "error", "str", "with"}
+
+
+def test_what_code_that_comes_from_elsewhere_is_to_use_exists() -> None:
+    client = Nemotron(base_url="http://localhost/v1")
+    answer = client.chat.completions
+    kinds = (nemotron_client.ParsedCompletion, nemotron_client.ChatStream, nemotron_client.Choice, APIError)
+    more = (nemotron_client.APIStatusError, nemotron_client.StreamInterruptedError, nemotron_client.ResponseInfo)
+    attributes = {*nemotron_client.__all__, *dir(client), *dir(client.chat), *dir(answer), *dir(client.models)}
+    for kind in (*kinds, *more):
+        attributes |= {*dir(kind), *(name for each in kind.__mro__ for name in inspect.get_annotations(each))}
+    called = (Nemotron, nemotron_client.Timeout, APIError, answer.create, answer.parse, answer.run_tools)
+    parameters = {name for each in called for name in inspect.signature(each).parameters}
+    assert NAMED - attributes - parameters == OTHER
+
+
+def test_errors_of_openai_have_here_the_parents_that_the_page_says() -> None:
+    told = re.findall(r"`(\w+Error)`(?:, `(\w+Error)`)?, an? `(\w+Error)` \|$", COMING, re.MULTILINE)
+    assert len(told) >= 3
+    for *names, parent in told:
+        for name in filter(None, names):
+            assert issubclass(getattr(nemotron_client, name), getattr(nemotron_client, parent))
+    same = [line for line in COMING.splitlines() if line.endswith("| the same |")]
+    assert len(same) == 2
+    for name in re.findall(r"`(\w+Error)`", "".join(same)):
+        assert issubclass(getattr(nemotron_client, name), APIError)
+
+
+def test_what_the_page_says_is_not_here_is_not() -> None:
+    missing = re.findall(r"`(\w+)=`", "".join(line for line in COMING.splitlines() if "| not there" in line))
+    assert sorted(missing) == ["extra_query", "organization", "project"]
+    for method in (Nemotron, Nemotron(base_url="http://localhost/v1").chat.completions.create):
+        assert not {*missing, "default_headers"} & set(inspect.signature(method).parameters)
+    sentence = re.search(r"^Not here: (.+)\.$", COMING, re.MULTILINE)
+    assert sentence is not None
+    assert [name for name in sentence[1].split(", ") if hasattr(Nemotron(base_url="http://localhost/v1"), name)] == []

@@ -3,6 +3,7 @@
 import inspect
 import pydoc
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from math import inf, nan
 
 import pytest
@@ -17,7 +18,9 @@ from nemotron_client.options import (
     ChatOptions,
     ChatParameters,
     FormOptions,
+    FormSettings,
     LoopOptions,
+    LoopSettings,
     TextBody,
     TextOptions,
     check,
@@ -261,6 +264,31 @@ def test_help_and_signature_list_every_option(
     assert all(shown[name].kind is inspect.Parameter.KEYWORD_ONLY for name in options.__annotations__)
     text = pydoc.plain(pydoc.render_doc(method))
     assert [name for name in options.__annotations__ if f" {name}:" not in text] == []
+
+
+DEFAULTS = {"method": "auto", "reasks": 2, "max_turns": 10, "show_errors": False}
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        (ChatCompletions.parse, {}),
+        (ChatCompletions.stream_parse, {"reasks": 0}),
+        (ChatCompletions.run_tools, {}),
+        (ChatCompletions.stream_tools, {}),
+    ],
+)
+def test_a_signature_shows_what_holds_for_an_option_that_is_not_given(
+    method: Callable[..., object], own: dict[str, object]
+) -> None:
+    shown = inspect.signature(method).parameters
+    options = shown.keys() - {"self", "messages", "response_format", "tools", "approvals", "claim"}
+    assert {name: shown[name].default for name in options} == {name: {**DEFAULTS, **own}.get(name) for name in options}
+
+
+def test_each_form_and_loop_option_has_a_default() -> None:
+    assert [each.name for each in fields(FormSettings)] == list(FormOptions.__annotations__)
+    assert [each.name for each in fields(LoopSettings)] == list(LoopOptions.__annotations__)
 
 
 def test_stream_is_no_option_of_what_always_streams() -> None:

@@ -126,7 +126,7 @@ def test_as_a_program_without_its_extra_it_names_that_in_one_line(
         run_as_a_program(monkeypatch)
     assert left.value.code == 2
     told = capsys.readouterr().err
-    assert re.fullmatch(r"MockServer needs uvicorn.*pip install 'nemotron-client\[testing\]'\n", told)
+    assert re.fullmatch(r"MockServer needs uvicorn.*pip install '\.\[testing\]' in a copy of nemotron-client\n", told)
 
 
 def test_dir_shows_every_name_though_the_server_is_imported_when_it_is_asked_for() -> None:
@@ -142,7 +142,7 @@ def test_only_the_server_needs_uvicorn_whose_absence_is_an_error_that_names_the_
     monkeypatch.delitem(sys.modules, "nemotron_client.testing.server")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     importlib.reload(testing)
-    with pytest.raises(ModuleNotFoundError, match=r"needs uvicorn.*pip install 'nemotron-client\[testing\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs uvicorn.*pip install '\.\[testing\]'"):
         _ = testing.MockServer
 
 
