@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .budget import BudgetReport, Fitted, TokenBudget
 from .client import Nemotron
+from .completions import ChatCompletion, ChatCompletionChunk, Choice, Completion, ParsedCompletion, ResponseInfo, Usage
 from .config import __version__
 from .errors import (
     APIConnectionError,
@@ -68,35 +69,10 @@ from .events import (
     ToolCallDone,
     UsageReported,
 )
-from .messages import (
-    AssistantMessage,
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    Completion,
-    FunctionCall,
-    Message,
-    Model,
-    ModelList,
-    ParsedCompletion,
-    Readiness,
-    Repair,
-    ResponseInfo,
-    ServerVersion,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    Usage,
-    UserMessage,
-)
-from .options import (
-    ChatOptions,
-    ParseOptions,
-    RunOptions,
-    StreamOptions,
-    TextOptions,
-)
+from .messages import AssistantMessage, FunctionCall, Message, Repair, SystemMessage, ToolCall, ToolMessage, UserMessage
+from .options import ChatOptions, ParseOptions, RunOptions, StreamOptions, TextOptions
 from .retry import RetryPolicy
+from .servers import Model, ModelList, Readiness, ServerVersion
 from .streams import AsyncChatStream, AsyncStream, AsyncUnopenedStream, ChatStream, Stream, UnopenedStream
 from .timeouts import Timeout
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
 from anyio import to_thread
 
-from ._engine import counting, flows, learning, reader, server, wire
+from ._engine import calls, counting, flows, learning, reader, readers, server
 from ._engine.sending import Client
 from .base import LocalTokens
-from .messages import ChatCompletion, Completion, Message, Model, ModelList, Readiness, ServerVersion
-from .options import Function, Prompt, TextOptions, with_signature
+from .checking import with_signature
+from .completions import ChatCompletion, Completion
+from .messages import Message
+from .options import Function, Prompt, TextOptions
+from .servers import Model, ModelList, Readiness, ServerVersion
 from .streams import AsyncStream
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ class AsyncResource:
         """Bind to a client."""
         self._client, self._driver = client, driver
 
-    async def _begin(self, call: wire.Call) -> float:
+    async def _begin(self, call: calls.Call) -> float:
         """Return when the call began; a server of one's own is asked for its models first, by one task only."""
         began = monotonic()
         if not learning.knows_enough(self._client, call, now=began):
@@ -43,7 +46,7 @@ class AsyncResource:
             await to_thread.run_sync(flows.judged, self._client, call, abandon_on_cancel=True)
         return began
 
-    async def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: wire.Call) -> AsyncBody:
+    async def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: calls.Call) -> AsyncBody:
         """Send a call for a stream, and let its reader begin."""
         response, body = await self._driver.open(flows.open_stream(self._client, call, now=await self._begin(call)))
         chunks.begin(response)
@@ -84,10 +87,10 @@ class AsyncTextCompletions(AsyncResource):
             ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came.
         """
-        call = wire.text_call(self._client.config, prompt, options, stream=stream)
+        call = calls.text_call(self._client.config, prompt, options, stream=stream)
         if not stream:
             return await self._driver.run(flows.text(self._client, call, now=await self._begin(call)))
-        chunks = reader.text_chunks(call)
+        chunks = readers.text_chunks(call)
         return AsyncStream(chunks, await self._open_body(chunks, call))
 
 

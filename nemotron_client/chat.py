@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
-from ._engine import flows, reader, wire
+from ._engine import calls, flows, readers
 from ._engine.sending import Client
 from ._json import is_object
-from .options import ChatOptions, ParseOptions, RunOptions, with_signature
+from .checking import with_signature
+from .options import ChatOptions, ParseOptions, RunOptions
 from .resources import Resource
 from .streams import ChatStream, Stream, UnopenedStream
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:  # what is not needed before a method is called, that method i
 
     from ._engine.parsing import Asking
     from ._transport.blocking import Blocking
-    from .messages import ChatCompletion, ChatCompletionChunk, Message, ParsedCompletion
+    from .completions import ChatCompletion, ChatCompletionChunk, ParsedCompletion
+    from .messages import Message
     from .parsestreams import ParseStream
     from .runs import Approval, ToolRun
     from .start import Claim
@@ -74,7 +76,7 @@ class ChatCompletions(Resource):
         call = flows.chat_call(self._client, messages, options, stream=stream)
         if not stream:
             return self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
-        chunks = reader.chat_chunks(call)
+        chunks = readers.chat_chunks(call)
         return Stream(chunks, self._open_body(chunks, call))
 
     @with_signature(ChatOptions)
@@ -205,7 +207,7 @@ class ChatCompletions(Resource):
         from .parsestreams import ParseStream
 
         def start() -> ParseStream[T]:
-            events = reader.parsed_events(asking.call, asking.form, asking.final)
+            events = readers.parsed_events(asking.call, asking.form, asking.final)
             opening = parsing.open_stream(self._client, asking, now=self._begin(asking.call))
             response, body = self._driver.open(opening)
             events.begin(response)
@@ -302,9 +304,9 @@ class ChatCompletions(Resource):
 
         return UnopenedStream(start)
 
-    def _stream_call(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> wire.Call:
-        return flows.chat_call(self._client, messages, wire.asking_usage(options), stream=True)
+    def _stream_call(self, messages: str | Sequence[Message], options: Mapping[str, object]) -> calls.Call:
+        return flows.chat_call(self._client, messages, calls.asking_usage(options), stream=True)
 
-    def _opened(self, call: wire.Call) -> ChatStream:
-        events = reader.chat_events(call)
+    def _opened(self, call: calls.Call) -> ChatStream:
+        events = readers.chat_events(call)
         return ChatStream(events, self._open_body(events, call))

@@ -81,6 +81,12 @@ class Config:
         """The server's address without ``/v1``, where the health routes are."""
         return self.base_url.removesuffix("/v1")
 
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """What goes with every request and is secret: the key, and the caller's own headers, in lower case."""
+        key = {} if self.api_key is None else {"authorization": Secret(f"Bearer {self.api_key}")}
+        return {**key, **{name.lower(): value for name, value in self.headers.items()}}
+
     def changed(
         self,
         model: str | None,

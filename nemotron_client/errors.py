@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .messages import ChatCompletion, Completion
+    from .completions import ChatCompletion, Completion
     from .runs import ToolRun
 
 

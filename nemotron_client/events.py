@@ -10,7 +10,8 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import JsonValue  # noqa: TC002 - read at run time, when a saved run is
 
-from .messages import ChatCompletion, Message, Repair, ToolCall, Usage
+from .completions import ChatCompletion, Usage
+from .messages import Message, Repair, ToolCall
 
 T = TypeVar("T")
 

@@ -11,9 +11,11 @@ from functools import partial
 from typing import Literal, NoReturn, Unpack
 
 from ._json import is_array, is_bool, is_object
+from .checking import picked
+from .completions import ChatCompletion, Usage
 from .errors import InvalidRequestError, ToolArgumentsError, ToolDefinitionError, ToolError
-from .messages import ChatCompletion, Message, ToolCall, ToolMessage, Usage, UserMessage, read_messages
-from .options import LoopOptions, LoopSettings, picked
+from .messages import Message, ToolCall, ToolMessage, UserMessage, read_messages
+from .options import LoopOptions, LoopSettings
 from .runs import Approval, RunStatus, ToolResult, ToolRun
 from .tools import Tool, as_tool, result_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from .completions import ChatCompletion, ParsedCompletion
 from .events import ParsedDelta, ParsedDone, StreamEvent
-from .messages import ChatCompletion, ParsedCompletion
 from .streams import AsyncChatStream, ChatStream
 
 if TYPE_CHECKING:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
-from ._engine import counting, flows, learning, reader, server, wire
+from ._engine import calls, counting, flows, learning, reader, readers, server
 from ._engine.sending import Client
 from .base import LocalTokens
-from .messages import ChatCompletion, Completion, Message, Model, ModelList, Readiness, ServerVersion
-from .options import Function, Prompt, TextOptions, with_signature
+from .checking import with_signature
+from .completions import ChatCompletion, Completion
+from .messages import Message
+from .options import Function, Prompt, TextOptions
+from .servers import Model, ModelList, Readiness, ServerVersion
 from .streams import Stream
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ class Resource:
         """Bind to a client."""
         self._client, self._driver = client, driver
 
-    def _begin(self, call: wire.Call) -> float:
+    def _begin(self, call: calls.Call) -> float:
         """Return when the call began; a server of one's own is asked for its models first, by one thread only."""
         began = monotonic()
         if not learning.knows_enough(self._client, call, now=began):
@@ -39,7 +42,7 @@ class Resource:
                 self._driver.run(learning.learn(self._client, call, now=began))
         return began
 
-    def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: wire.Call) -> Body:
+    def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: calls.Call) -> Body:
         """Send a call for a stream, and let its reader begin."""
         response, body = self._driver.open(flows.open_stream(self._client, call, now=self._begin(call)))
         chunks.begin(response)
@@ -80,10 +83,10 @@ class TextCompletions(Resource):
             ContextOverflowError: It doesn't fit the window: by the budget, and nothing was sent, or so says the server.
             APIError: The server refused, or no whole answer came.
         """
-        call = wire.text_call(self._client.config, prompt, options, stream=stream)
+        call = calls.text_call(self._client.config, prompt, options, stream=stream)
         if not stream:
             return self._driver.run(flows.text(self._client, call, now=self._begin(call)))
-        chunks = reader.text_chunks(call)
+        chunks = readers.text_chunks(call)
         return Stream(chunks, self._open_body(chunks, call))
 
 

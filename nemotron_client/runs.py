@@ -16,17 +16,9 @@ from typing_extensions import TypedDict
 
 from ._json import is_object, plain
 from ._tools.texts import read_arguments
+from .completions import ChatCompletion, Usage
 from .errors import InvalidRequestError
-from .messages import (
-    AssistantMessage,
-    ChatCompletion,
-    Message,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    Usage,
-    UserMessage,
-)
+from .messages import AssistantMessage, Message, SystemMessage, ToolCall, ToolMessage, UserMessage
 
 RunStatus: TypeAlias = Literal["completed", "paused", "max_turns", "interrupted"]
 

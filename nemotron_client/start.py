@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from ._json import is_bool
+from .checking import check, picked, refuse_taken, without
 from .errors import InvalidRequestError
 from .loop import ToolLoop
 from .messages import Message
-from .options import CallOptions, ChatParameters, LoopOptions, RunOptions, check, picked, refuse_taken, without
+from .options import CallOptions, ChatParameters, LoopOptions, RunOptions
 from .runs import Approval, ToolRun
 
 Claim: TypeAlias = Callable[[str], bool]

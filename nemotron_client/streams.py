@@ -12,9 +12,9 @@ from warnings import warn
 
 from typing_extensions import TypeVar
 
+from .completions import ChatCompletion, Completion, ResponseInfo
 from .errors import ConfigurationError
 from .events import StreamEvent, TextDelta
-from .messages import ChatCompletion, Completion, ResponseInfo
 
 if TYPE_CHECKING:
     from types import TracebackType

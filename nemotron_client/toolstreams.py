@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from .completions import ChatCompletion
 from .errors import NemotronError
 from .events import Finished, StreamEvent, TextDelta
-from .messages import ChatCompletion, ToolCall
+from .messages import ToolCall
 from .runs import ToolResult, ToolRun
 
 if TYPE_CHECKING:

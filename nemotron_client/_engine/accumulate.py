@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nemotron_client import messages
+from nemotron_client import completions, messages
 from nemotron_client.events import (
     Finished,
     ReasoningDelta,
@@ -49,11 +49,11 @@ class _Choice:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.logprobs: list[messages.TokenLogprob] = []
+        self.logprobs: list[completions.TokenLogprob] = []
         self.calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
 
-    def add(self, part: messages.ChunkChoice, events: list[StreamEvent] | None) -> None:
+    def add(self, part: completions.ChunkChoice, events: list[StreamEvent] | None) -> None:
         delta = part.delta
         text = delta.content
         if text:
@@ -83,7 +83,7 @@ class _Choice:
             self._told += len(sure)
             events.append(TextDelta(sure, self.index))
 
-    def _add_call(self, delta: messages.ToolCallDelta) -> ToolCallDelta:
+    def _add_call(self, delta: completions.ToolCallDelta) -> ToolCallDelta:
         call = self._call_of(delta)
         if delta.id:
             call.id = call.id or delta.id
@@ -95,7 +95,7 @@ class _Choice:
             call.arguments.append(piece)
         return ToolCallDelta(call.position, call.id, call.name, piece, self.index)
 
-    def _call_of(self, delta: messages.ToolCallDelta) -> _Call:
+    def _call_of(self, delta: completions.ToolCallDelta) -> _Call:
         """Find the call that a delta belongs to, or begin the next one.
 
         The index decides where there is one. Without it, a new id begins a call, and so does a name when the last call
@@ -122,7 +122,7 @@ class _Choice:
         text = content[self._told :]
         return [TextDelta(text, self.index)] if text else []
 
-    def whole(self) -> messages.Choice:
+    def whole(self) -> completions.Choice:
         text = "".join(self.text)
         calls = [call.whole() for call in self.calls]
         cut_off = False
@@ -136,12 +136,12 @@ class _Choice:
             reasoning="".join(self.reasoning) or None,
             refusal="".join(self.refusal) or None,
         )
-        logprobs = messages.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
+        logprobs = completions.ChoiceLogprobs(content=self.logprobs) if self.logprobs else None
         reason = "length" if cut_off and self.finish_reason else self.finish_reason
-        return messages.Choice(index=self.index, message=message, finish_reason=reason, logprobs=logprobs)
+        return completions.Choice(index=self.index, message=message, finish_reason=reason, logprobs=logprobs)
 
 
-def _take_other_name(delta: messages.Delta) -> str | None:
+def _take_other_name(delta: completions.Delta) -> str | None:
     delta.reasoning = messages.other_reasoning(delta)
     return delta.reasoning
 
@@ -157,15 +157,15 @@ class Accumulator:
                 taken out of it.
             names: The caller's name for each of them that was sent in its place.
         """
-        self.response = messages.ResponseInfo()
+        self.response = completions.ResponseInfo()
         self._offered, self._names = offered, names or {}
         self._choices: dict[int, _Choice] = {}
-        self.usage: messages.Usage | None = None
+        self.usage: completions.Usage | None = None
         self._id = self._model = ""
         self._created = 0
         self._fingerprint: str | None = None
 
-    def push(self, chunk: messages.ChatCompletionChunk) -> list[StreamEvent]:
+    def push(self, chunk: completions.ChatCompletionChunk) -> list[StreamEvent]:
         """Take the next chunk.
 
         Args:
@@ -178,7 +178,7 @@ class Accumulator:
         self.add(chunk, events)
         return events
 
-    def add(self, chunk: messages.ChatCompletionChunk, events: list[StreamEvent] | None = None) -> None:
+    def add(self, chunk: completions.ChatCompletionChunk, events: list[StreamEvent] | None = None) -> None:
         """Take the next chunk, and put what it adds into a list where there is one."""
         if not self._id:
             self._id, self._model, self._created = chunk.id, chunk.model, chunk.created
@@ -217,9 +217,9 @@ class Accumulator:
         events.append(Finished(completion))
         return events
 
-    def completion(self) -> messages.ChatCompletion:
+    def completion(self) -> completions.ChatCompletion:
         """Return the answer as far as it has come."""
-        completion = messages.ChatCompletion(
+        completion = completions.ChatCompletion(
             id=self._id,
             created=self._created,
             model=self._model,
@@ -239,16 +239,16 @@ class _Text:
         self.index = index
         self.finish_reason: str | None = None
         self._pieces: list[str] = []
-        self._logprobs: list[messages.TextLogprobs] = []
+        self._logprobs: list[completions.TextLogprobs] = []
 
-    def add(self, part: messages.TextChoice) -> None:
+    def add(self, part: completions.TextChoice) -> None:
         self._pieces.append(part.text)
         if part.logprobs is not None:
             self._logprobs.append(part.logprobs)
         self.finish_reason = part.finish_reason or self.finish_reason
 
-    def whole(self) -> messages.TextChoice:
-        return messages.TextChoice(
+    def whole(self) -> completions.TextChoice:
+        return completions.TextChoice(
             index=self.index,
             text="".join(self._pieces),
             finish_reason=self.finish_reason,
@@ -256,12 +256,12 @@ class _Text:
         )
 
 
-def _joined(parts: Sequence[messages.TextLogprobs]) -> messages.TextLogprobs:
+def _joined(parts: Sequence[completions.TextLogprobs]) -> completions.TextLogprobs:
     lists: dict[str, list[object] | None] = {}
-    for name in messages.TextLogprobs.model_fields:
+    for name in completions.TextLogprobs.model_fields:
         given: list[list[object] | None] = [getattr(part, name) for part in parts]
         lists[name] = [each for values in given for each in values or ()] if any(given) else None
-    return messages.TextLogprobs.model_validate(lists)
+    return completions.TextLogprobs.model_validate(lists)
 
 
 class TextAccumulator:
@@ -269,13 +269,13 @@ class TextAccumulator:
 
     def __init__(self) -> None:
         """Begin an answer."""
-        self.response = messages.ResponseInfo()
+        self.response = completions.ResponseInfo()
         self._texts: dict[int, _Text] = {}
-        self._first = messages.Completion()  # that has a name
-        self._usage: messages.Usage | None = None
+        self._first = completions.Completion()  # that has a name
+        self._usage: completions.Usage | None = None
         self._fingerprint: str | None = None
 
-    def push(self, chunk: messages.Completion) -> None:
+    def push(self, chunk: completions.Completion) -> None:
         """Take the next chunk."""
         if not self._first.id:
             self._first = chunk
@@ -292,9 +292,9 @@ class TextAccumulator:
         """Whether every choice that began has its finish reason."""
         return bool(self._texts) and all(text.finish_reason for text in self._texts.values())
 
-    def completion(self) -> messages.Completion:
+    def completion(self) -> completions.Completion:
         """Return the text as far as it has come."""
-        whole = messages.Completion(
+        whole = completions.Completion(
             id=self._first.id,
             created=self._first.created,
             model=self._first.model,

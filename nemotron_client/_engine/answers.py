@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nemotron_client.messages import ChatCompletion
+from nemotron_client.completions import ChatCompletion
 
+from .calls import Call
 from .offered import restore_names
 from .raw_calls import recovered_calls
-from .wire import Call
 
 
 def restore(answer: ChatCompletion, call: Call) -> None:

@@ -7,11 +7,14 @@ from typing import TypedDict
 
 from pydantic import BaseModel
 
-from nemotron_client import budget, options
-from nemotron_client.messages import Message, ResponseInfo, read_messages
+from nemotron_client import budget
+from nemotron_client.checking import check as check_options
+from nemotron_client.completions import ResponseInfo
+from nemotron_client.messages import Message, read_messages
+from nemotron_client.options import ChatParameters
 from nemotron_client.tokens import Template
 
-from . import wire
+from . import calls, wire
 from .exchange import Flow, Response
 from .naming import NAME, Substitutes, make_name
 from .offered import names_of, wire_tools
@@ -57,12 +60,12 @@ def fit(
 
 def _offered(tools: Sequence[object] | None) -> list[Mapping[str, object]] | None:
     """Return the tools as they would be sent."""
-    given = wire.definitions(tools)
+    given = calls.definitions(tools)
     return None if given is None else wire_tools(given, Substitutes(NAME, make_name, lambda: names_of(given)), [])
 
 
 def _known(client: Client, max_tokens: int | None) -> _Known:
-    options.check({"max_tokens": max_tokens}, options.ChatParameters)
+    check_options({"max_tokens": max_tokens}, ChatParameters)
     own, shared = client.config.budget, client.shared
     model = client.config.model or (shared.served.id if shared.served else "")
     return {
@@ -89,7 +92,7 @@ def count_on_server(
         return wire.read(client.config, _Counted, response.body, "a count of tokens").count
 
     return (
-        yield from send(client, wire.post_call(client.config, f"{client.config.root}/tokenize", body), read, now=now)
+        yield from send(client, calls.post_call(client.config, f"{client.config.root}/tokenize", body), read, now=now)
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from nemotron_client.completions import ChatCompletion, Completion, ResponseInfo
 from nemotron_client.errors import BadRequestError
 from nemotron_client.events import BudgetWarned, ConversationFitted, ConversationRepaired
-from nemotron_client.messages import ChatCompletion, Completion, Message, ResponseInfo
+from nemotron_client.messages import Message
 
-from . import admission, answers, refusals, wire
+from . import admission, answers, calls, refusals, wire
 from .exchange import Flow, Response
 from .learning import learn
 from .sending import Client, send
@@ -20,16 +21,16 @@ AnswerT = TypeVar("AnswerT", ChatCompletion, Completion)
 
 def chat_call(
     client: Client, messages: str | Sequence[Message], options: Mapping[str, object], *, stream: bool, kept: int = 1
-) -> wire.Call:
-    """Check a chat call and write its body, with what is known of the server; arguments as for ``wire.chat_call``."""
+) -> calls.Call:
+    """Check a chat call and write its body, with what is known of the server; arguments as for ``calls.chat_call``."""
     shared = client.shared
     bridge = client.config.hosted or shared.bridges
-    return wire.chat_call(
+    return calls.chat_call(
         client.config, messages, options, stream=stream, bridge=bridge, templates=shared.templates, kept=kept
     )
 
 
-def chat(client: Client, call: wire.Call, *, now: float, began: float | None = None) -> Flow[ChatCompletion]:
+def chat(client: Client, call: calls.Call, *, now: float, began: float | None = None) -> Flow[ChatCompletion]:
     """Get a chat answer.
 
     Args:
@@ -44,12 +45,12 @@ def chat(client: Client, call: wire.Call, *, now: float, began: float | None = N
     return answer
 
 
-def text(client: Client, call: wire.Call, *, now: float) -> Flow[Completion]:
+def text(client: Client, call: calls.Call, *, now: float) -> Flow[Completion]:
     """Get a text completion; arguments as for :func:`chat`."""
     return (yield from _answer(client, call, Completion, "a text completion", now=now))
 
 
-def open_stream(client: Client, call: wire.Call, *, now: float, began: float | None = None) -> Flow[ResponseInfo]:
+def open_stream(client: Client, call: calls.Call, *, now: float, began: float | None = None) -> Flow[ResponseInfo]:
     """Begin a streamed answer, whose body the driver leaves open; arguments as for :func:`chat`."""
 
     def read(_: Response, info: ResponseInfo) -> ResponseInfo:
@@ -61,7 +62,7 @@ def open_stream(client: Client, call: wire.Call, *, now: float, began: float | N
 
 
 def _answer(
-    client: Client, call: wire.Call, model: type[AnswerT], what: str, *, now: float, began: float | None = None
+    client: Client, call: calls.Call, model: type[AnswerT], what: str, *, now: float, began: float | None = None
 ) -> Flow[AnswerT]:
     began = now if began is None else began
     call, now = yield from _ready(client, call, now)
@@ -83,7 +84,7 @@ def _answer(
 
 
 def _send_bridged(
-    client: Client, call: wire.Call, read: Callable[[Response, ResponseInfo], T], *, now: float, began: float
+    client: Client, call: calls.Call, read: Callable[[Response, ResponseInfo], T], *, now: float, began: float
 ) -> Flow[T]:
     """Send a call; if the server refuses a user message after a tool's result, once more with a bridge between them."""
     if call.repairs:
@@ -99,7 +100,7 @@ def _send_bridged(
     return (yield from send(client, bridged, read, now=now, began=began))
 
 
-def _ready(client: Client, call: wire.Call, now: float) -> Flow[tuple[wire.Call, float]]:
+def _ready(client: Client, call: calls.Call, now: float) -> Flow[tuple[calls.Call, float]]:
     """Learn what the call needs, see that it keeps to its budget, and put the model's name in."""
     now = yield from learn(client, call, now=now)
     call = _admitted(client, call)
@@ -107,7 +108,7 @@ def _ready(client: Client, call: wire.Call, now: float) -> Flow[tuple[wire.Call,
     return (call.named(served.id) if call.model is None and served is not None else call), now
 
 
-def _admitted(client: Client, call: wire.Call) -> wire.Call:
+def _admitted(client: Client, call: calls.Call) -> calls.Call:
     """Return the call as its budget lets it be sent, and tell of what was changed or doubtful; as :func:`judged`."""
     found = judged(client, call)
     if found is None:
@@ -120,7 +121,7 @@ def _admitted(client: Client, call: wire.Call) -> wire.Call:
     return call.shortened(found.body, found.dropped)
 
 
-def judged(client: Client, call: wire.Call) -> admission.Admitted | None:
+def judged(client: Client, call: calls.Call) -> admission.Admitted | None:
     """Judge a call by its budget, once; that may take as long as counting 100,000 tokens and more does.
 
     Args:
@@ -136,12 +137,12 @@ def judged(client: Client, call: wire.Call) -> admission.Admitted | None:
     return None if call.candidate is None else call.candidate.admit(window(client, call))
 
 
-def is_counted(client: Client, call: wire.Call) -> bool:
+def is_counted(client: Client, call: calls.Call) -> bool:
     """Tell whether :func:`judged` has to count."""
     return call.candidate is not None and not call.candidate.proven(window(client, call))
 
 
-def window(client: Client, call: wire.Call) -> int | None:
+def window(client: Client, call: calls.Call) -> int | None:
     """Return the window in tokens that the server tells of the call's model; None where it says nothing."""
     served = client.shared.served
     model = call.model or (served.id if served else None)

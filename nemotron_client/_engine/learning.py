@@ -7,13 +7,14 @@ from typing import Self
 
 from pydantic import BaseModel, model_validator
 
+from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL
 from nemotron_client.errors import APIError, ConfigurationError, NotFoundError
-from nemotron_client.messages import Model, ModelList, ResponseInfo
 from nemotron_client.retry import RetryPolicy
+from nemotron_client.servers import Model, ModelList
 from nemotron_client.timeouts import Timeout
 
-from . import wire
+from . import calls, wire
 from .exchange import Flow, Response
 from .sending import Client, send
 
@@ -24,7 +25,7 @@ _LONGEST_FOR_WINDOWS, _UNTIL_THE_NEXT = 5.0, 60.0
 _ONCE = RetryPolicy(max_retries=0, rate_limit_wait=0)
 
 
-def knows_enough(client: Client, call: wire.Call, *, now: float) -> bool:
+def knows_enough(client: Client, call: calls.Call, *, now: float) -> bool:
     """Tell whether a call can be sent, or refused, with what is known of the server."""
     shared = client.shared
     if call.model is None:
@@ -35,7 +36,7 @@ def knows_enough(client: Client, call: wire.Call, *, now: float) -> bool:
     return candidate is None or candidate.budget.limit is not None or candidate.proven(_SMALLEST_WINDOW)
 
 
-def learn(client: Client, call: wire.Call, *, now: float) -> Flow[float]:
+def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
     """Ask the server which models it offers, if the call needs to know and nobody has asked.
 
     Args:
@@ -92,12 +93,12 @@ def _parent(model: Model) -> str | None:
     return None if parent is None else str(parent)
 
 
-def _offered(client: Client, call: wire.Call, now: float) -> Flow[tuple[ModelList, float]]:
+def _offered(client: Client, call: calls.Call, now: float) -> Flow[tuple[ModelList, float]]:
     timeout, retry = call.timeout, call.retry
     if call.model is not None:
         total = inf if timeout.total is None else timeout.total / 2
         timeout, retry = Timeout.of(min(total, _LONGEST_FOR_WINDOWS), timeout), _ONCE
-    question = wire.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
+    question = calls.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
 
     def read(response: Response, _: ResponseInfo) -> tuple[ModelList, float]:
         return read_models(client, response), response.now

@@ -8,8 +8,9 @@ from functools import lru_cache
 from pydantic_core import from_json, to_json
 
 from nemotron_client._json import is_array, is_object
+from nemotron_client.completions import ChatCompletion, ChatCompletionChunk, Choice
 from nemotron_client.errors import ToolDefinitionError
-from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Choice, Repair
+from nemotron_client.messages import Repair
 
 from .naming import Substitutes
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from nemotron_client._json import is_array
+from nemotron_client.checking import picked, refuse_taken, without
+from nemotron_client.completions import ChatCompletion, ParsedCompletion, ResponseInfo, with_value
 from nemotron_client.errors import (
     APIError,
     BadRequestError,
@@ -20,11 +22,11 @@ from nemotron_client.errors import (
     ResponseFormatError,
     UnprocessableEntityError,
 )
-from nemotron_client.messages import ChatCompletion, Message, ParsedCompletion, ResponseInfo, read_messages, with_value
-from nemotron_client.options import FormOptions, FormSettings, Method, ParseOptions, picked, refuse_taken, without
+from nemotron_client.messages import Message, read_messages
+from nemotron_client.options import FormOptions, FormSettings, Method, ParseOptions
 from nemotron_client.structured import Format, InvalidAnswerError, for_grammar
 
-from . import flows, wire
+from . import calls, flows
 from .sending import Client
 
 if TYPE_CHECKING:
@@ -178,7 +180,7 @@ class Asking(Generic[T]):
         known = self._client.shared.methods.get(self._model)
         return methods if known is None else methods[methods.index(known) :]
 
-    def _call(self) -> wire.Call:
+    def _call(self) -> calls.Call:
         method = self._methods[0]
         in_words = self._stream or self._complaints or method in _IN_WORDS
         messages = _told(self._messages, self.form.schema) if in_words else self._messages
@@ -187,7 +189,7 @@ class Asking(Generic[T]):
             schema |= _NO_BLANKS
         options: Mapping[str, object] = {**self._options, **_fields(method, self.form.name, schema)}
         if self._stream:
-            options = wire.asking_usage(options)
+            options = calls.asking_usage(options)
         return flows.chat_call(self._client, messages, options, stream=self._stream, kept=self._kept)
 
 

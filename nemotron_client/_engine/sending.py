@@ -14,6 +14,7 @@ from random import Random
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL, Config
 from nemotron_client.errors import APIError, APIStatusError, Attempt, InvalidResponseError, RateLimitError
 from nemotron_client.events import (
@@ -25,11 +26,11 @@ from nemotron_client.events import (
     ResponseReceived,
     RetryScheduled,
 )
-from nemotron_client.messages import Model, ResponseInfo
 from nemotron_client.options import Method
 from nemotron_client.retry import Brake, Retries
+from nemotron_client.servers import Model
 
-from . import failures, refusals, wire
+from . import calls, failures, refusals
 from .admission import Templates
 from .exchange import Failure, Flow, Reply, Request, Response
 
@@ -81,7 +82,7 @@ class Client:
 
 def send(
     client: Client,
-    call: wire.Call,
+    call: calls.Call,
     read: Callable[[Response, ResponseInfo], T],
     *,
     now: float,
@@ -153,7 +154,7 @@ def _wait(brake: Brake, retries: Retries, reply: Reply, error: APIError) -> floa
     return brake.reserve(now, wait, last=retries.longest_wait(error, now), within=retries.time_left(now))
 
 
-def _info(response: Response, attempts: tuple[Attempt, ...], started: float, call: wire.Call) -> ResponseInfo:
+def _info(response: Response, attempts: tuple[Attempt, ...], started: float, call: calls.Call) -> ResponseInfo:
     headers = {name: value for name, value in response.headers.items() if name != "set-cookie"}
     known_as = refusals.request_id(headers)
     elapsed = response.now - started
@@ -165,7 +166,7 @@ def _reason(error: APIError) -> str:
     return f"{kind} ({error.status_code})" if isinstance(error, APIStatusError) else kind
 
 
-def _notice_deprecation(shared: Shared, call: wire.Call, response: Response | Failure) -> None:
+def _notice_deprecation(shared: Shared, call: calls.Call, response: Response | Failure) -> None:
     when = response.headers.get("deprecation") if isinstance(response, Response) else None
     model = call.model or MODEL
     if when and model not in shared.deprecations:
@@ -174,7 +175,7 @@ def _notice_deprecation(shared: Shared, call: wire.Call, response: Response | Fa
 
 
 def _poll(
-    client: Client, call: wire.Call, request: Request, response: Response, *, started: float, delay: float
+    client: Client, call: calls.Call, request: Request, response: Response, *, started: float, delay: float
 ) -> tuple[Request, float]:
     """Ask for the result of a request that was put aside (docs/explanation/protocol.md, "Long requests, 202 and 504").
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
+from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL
 from nemotron_client.errors import (
     APIError,
@@ -18,10 +19,10 @@ from nemotron_client.errors import (
     NotFoundError,
     RateLimitError,
 )
-from nemotron_client.messages import Model, ModelList, Readiness, ResponseInfo, ServerVersion
+from nemotron_client.servers import Model, ModelList, Readiness, ServerVersion
 from nemotron_client.timeouts import Timeout
 
-from . import failures, refusals, wire
+from . import calls, failures, refusals, wire
 from .exchange import Failure, Flow, Response
 from .learning import note, read_models
 from .sending import Client, send
@@ -47,7 +48,7 @@ def models(client: Client, *, now: float) -> Flow[ModelList]:
         note(client, offered)
         return offered
 
-    return (yield from send(client, wire.get_call(client.config, f"{client.config.base_url}/models"), read, now=now))
+    return (yield from send(client, calls.get_call(client.config, f"{client.config.base_url}/models"), read, now=now))
 
 
 def model(client: Client, name: str, *, now: float) -> Flow[Model]:
@@ -58,7 +59,7 @@ def model(client: Client, name: str, *, now: float) -> Flow[Model]:
 
     url = f"{client.config.base_url}/models/{quote(name, safe='/')}"
     try:
-        return (yield from send(client, wire.get_call(client.config, url), read, now=now))
+        return (yield from send(client, calls.get_call(client.config, url), read, now=now))
     except NotFoundError as error:
         if error.body != {"detail": "Not Found"}:  # the words of a server without that route
             raise
@@ -175,7 +176,7 @@ def _probe(
     client: Client, url: str, now: float, delay: float = 0.0, patience: Timeout = _PATIENCE
 ) -> Flow[tuple[Response | APIError, float]]:
     """Ask once, without trying again, and without raising."""
-    request = replace(wire.get_call(client.config, url, timeout=patience).request(now=now + delay), delay=delay)
+    request = replace(calls.get_call(client.config, url, timeout=patience).request(now=now + delay), delay=delay)
     reply = yield request
     if isinstance(reply, Failure):
         return failures.connection_failure(request, reply), reply.now

@@ -7,13 +7,13 @@ from random import Random
 from typing import Generic, TypeVar
 
 from nemotron_client._engine import refusals
+from nemotron_client._engine.calls import Call, chat_call
 from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response
 from nemotron_client._engine.sending import Client, Shared
-from nemotron_client._engine.wire import Call, chat_call
+from nemotron_client.completions import ChatCompletion
 from nemotron_client.config import UNCHANGED, Config, Secret, resolve
 from nemotron_client.errors import APIStatusError
 from nemotron_client.events import HookEvent
-from nemotron_client.messages import ChatCompletion
 from nemotron_client.timeouts import Timeout
 
 T = TypeVar("T")

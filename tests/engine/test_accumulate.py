@@ -9,6 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client._engine.accumulate import Accumulator, TextAccumulator
+from nemotron_client.completions import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    ResponseInfo,
+    TextLogprobs,
+    TokenLogprob,
+    Usage,
+)
 from nemotron_client.events import (
     Finished,
     ReasoningDelta,
@@ -19,17 +28,7 @@ from nemotron_client.events import (
     ToolCallDone,
     UsageReported,
 )
-from nemotron_client.messages import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Completion,
-    FunctionCall,
-    ResponseInfo,
-    TextLogprobs,
-    TokenLogprob,
-    ToolCall,
-    Usage,
-)
+from nemotron_client.messages import FunctionCall, ToolCall
 from tests.engine.driving import chunk
 
 Delta = dict[str, object]

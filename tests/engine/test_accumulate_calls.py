@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemotron_client._engine import flows
+from nemotron_client._engine.calls import Call
 from nemotron_client._engine.naming import ID
-from nemotron_client._engine.reader import chat_events
-from nemotron_client._engine.wire import Call
+from nemotron_client._engine.readers import chat_events
+from nemotron_client.completions import ChatCompletion
 from nemotron_client.events import Finished, StreamEvent, TextDelta, TextDone, ToolCallDelta, ToolCallDone
-from nemotron_client.messages import ChatCompletion
 from tests.engine.driving import DONE, Talk, chat, chunk, client, event, reply
 
 Delta = dict[str, object]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nemotron_client import errors
+from nemotron_client.completions import ChatCompletion, Choice, ResponseInfo, Usage
 from nemotron_client.errors import (
     APIError,
     APIStatusError,
@@ -18,7 +19,7 @@ from nemotron_client.errors import (
     StreamInterruptedError,
     StreamTimeoutError,
 )
-from nemotron_client.messages import AssistantMessage, ChatCompletion, Choice, ResponseInfo, ToolCall, Usage
+from nemotron_client.messages import AssistantMessage, ToolCall
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, NemotronError)]
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import pytest
 
 from nemotron_client import RetryPolicy, Timeout
-from nemotron_client._engine import flows, wire
+from nemotron_client._engine import calls, flows
 from nemotron_client._engine.exchange import Problem, Reply
 from nemotron_client._engine.sending import Client
+from nemotron_client.completions import ChatCompletion, Completion
 from nemotron_client.config import MODEL, Config
 from nemotron_client.errors import (
     APIConnectionError,
@@ -31,7 +32,6 @@ from nemotron_client.events import (
     ResponseReceived,
     RetryScheduled,
 )
-from nemotron_client.messages import ChatCompletion, Completion
 from tests.engine.driving import HOSTED, KEY, OWN, Talk, answer, client, close, config, failure, reply
 
 URL = f"{OWN}/chat/completions"
@@ -43,7 +43,7 @@ def asking(
     who: Client | None = None, *, now: float = 0.0, given: Mapping[str, object] | None = None, **options: object
 ) -> Talk[ChatCompletion]:
     who = who or client()
-    return Talk(flows.chat(who, wire.chat_call(who.config, "Hi", {**(given or {}), **options}, stream=False), now=now))
+    return Talk(flows.chat(who, calls.chat_call(who.config, "Hi", {**(given or {}), **options}, stream=False), now=now))
 
 
 def test_an_answer_comes_with_what_is_known_of_its_http_answer() -> None:
@@ -236,7 +236,7 @@ def test_the_end_of_a_model_is_told_once() -> None:
 
 def test_a_text_completion_is_asked_for_in_the_same_way() -> None:
     who = client()
-    talk = Talk(flows.text(who, wire.text_call(who.config, "Once", {}, stream=False), now=0.0))
+    talk = Talk(flows.text(who, calls.text_call(who.config, "Once", {}, stream=False), now=0.0))
     done = talk.end(reply(500), reply(200, {"choices": [{"text": " upon"}]}))
     assert isinstance(done, Completion)
     assert (done.text, len(done.response.attempts), talk.requests[0].url) == (" upon", 2, f"{OWN}/completions")
@@ -245,12 +245,12 @@ def test_a_text_completion_is_asked_for_in_the_same_way() -> None:
 def test_a_text_completion_that_is_something_else_is_told() -> None:
     who = client()
     with pytest.raises(InvalidResponseError, match="is not a text completion"):
-        Talk(flows.text(who, wire.text_call(who.config, "Once", {}, stream=False), now=0.0)).end(reply(200, b"x"))
+        Talk(flows.text(who, calls.text_call(who.config, "Once", {}, stream=False), now=0.0)).end(reply(200, b"x"))
 
 
 def test_a_stream_is_opened_with_retries_until_it_begins() -> None:
     who = client()
-    talk = Talk(flows.open_stream(who, wire.chat_call(who.config, "Hi", {}, stream=True), now=0.0))
+    talk = Talk(flows.open_stream(who, calls.chat_call(who.config, "Hi", {}, stream=True), now=0.0))
     info = talk.end(reply(503), reply(200, b"", {"x-request-id": "r1"}, sent=2.0, now=2.25))
     assert (info.request_id, len(info.attempts), info.elapsed) == ("r1", 2, 2.25)
     assert [request.expect for request in talk.requests] == ["stream", "stream"]
@@ -396,7 +396,7 @@ def test_a_server_without_a_list_of_models_gets_this_models_name() -> None:
 
 def test_a_stream_asks_for_the_name_too() -> None:
     who = client(nameless())
-    talk = Talk(flows.open_stream(who, wire.chat_call(who.config, "Hi", {}, stream=True), now=0.0))
+    talk = Talk(flows.open_stream(who, calls.chat_call(who.config, "Hi", {}, stream=True), now=0.0))
     talk.end(offering({"id": "only"}), reply(200))
     assert [request.expect for request in talk.requests] == ["body", "stream"]
 

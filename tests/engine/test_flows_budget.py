@@ -6,12 +6,13 @@ from json import loads
 
 import pytest
 
-from nemotron_client._engine import flows, reader, wire
+from nemotron_client._engine import calls, flows, readers
 from nemotron_client._engine.sending import Client
 from nemotron_client.budget import OnOverflow, TokenBudget
+from nemotron_client.completions import ChatCompletion, ResponseInfo, Usage
 from nemotron_client.errors import ContextOverflowError, InvalidRequestError, TokenBudgetExceededError
 from nemotron_client.events import BudgetWarned, ConversationFitted, HookEvent, RequestSent
-from nemotron_client.messages import ChatCompletion, Message, ResponseInfo, Usage
+from nemotron_client.messages import Message
 from nemotron_client.tokens import TEMPLATES, TokenCounter
 from tests.engine.driving import DONE, Talk, answer, chunk, client, config, event, reply
 
@@ -127,12 +128,12 @@ def test_a_call_is_judged_once() -> None:
 
 def test_a_text_completion_has_a_budget_too() -> None:
     client = who(50)
-    call = wire.text_call(client.config, "word " * 100, {}, stream=False)
+    call = calls.text_call(client.config, "word " * 100, {}, stream=False)
     assert flows.is_counted(client, call)
     talk = Talk(flows.text(client, call, now=0.0))
     with pytest.raises(TokenBudgetExceededError, match="takes 102 tokens"):
         talk.end()
-    call = wire.text_call(client.config, "word " * 100, {"budget": TokenBudget(limit=200)}, stream=False)
+    call = calls.text_call(client.config, "word " * 100, {"budget": TokenBudget(limit=200)}, stream=False)
     talk = Talk(flows.text(client, call, now=0.0))
     talk.end(reply(200, {"id": "c", "choices": [{"text": "x"}]}))
     assert talk.posts == 1
@@ -250,7 +251,7 @@ def test_usage_of_an_answer_to_called_tools_picks_the_template(template: str, *,
     client = who(10_000)
     call = flows.chat_call(client, CALLED, {}, stream=streamed)
     if streamed:
-        chunks = reader.chat_chunks(call)
+        chunks = readers.chat_chunks(call)
         chunks.begin(Talk(flows.open_stream(client, call, now=0.0)).end(reply(200)))
         chunks.feed(event(chunk({"content": "x"}, "stop")) + event(chunk(usage=usage)) + DONE)
         chunks.feed(None)

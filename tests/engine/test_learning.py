@@ -9,9 +9,9 @@ from nemotron_client._engine import flows, server
 from nemotron_client._engine.exchange import Reply
 from nemotron_client._engine.sending import Client
 from nemotron_client.budget import TokenBudget
+from nemotron_client.completions import ChatCompletion
 from nemotron_client.config import MODEL, Config
 from nemotron_client.errors import APITimeoutError, TokenBudgetExceededError
-from nemotron_client.messages import ChatCompletion
 from tests.engine.driving import HOSTED, OWN, Talk, answer, client, config, failure, reply
 
 OK = reply(200, answer())

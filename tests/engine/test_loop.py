@@ -24,7 +24,8 @@ from nemotron_client import (
     tool,
 )
 from nemotron_client._engine.mistral import prepare
-from nemotron_client.messages import PromptTokensDetails, read_messages
+from nemotron_client.completions import PromptTokensDetails
+from nemotron_client.messages import read_messages
 from tests.engine.driving import answer, calling
 
 TOOLS: list[Callable[..., object]] = []

@@ -3,8 +3,9 @@
 import pytest
 
 from nemotron_client import Approval, InvalidRequestError, TokenCounter, Tool, ToolDefinitionError, ToolError, tool
+from nemotron_client.completions import ChatCompletion
 from nemotron_client.loop import Job, ToolLoop
-from nemotron_client.messages import ChatCompletion, ToolCall
+from nemotron_client.messages import ToolCall
 from nemotron_client.runs import ToolRun
 from nemotron_client.tools import as_tool
 

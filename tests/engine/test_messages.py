@@ -5,23 +5,19 @@ from math import inf
 import pytest
 from pydantic import BaseModel
 
-from nemotron_client.messages import (
-    AssistantMessage,
+from nemotron_client.completions import (
     ChatCompletion,
     ChatCompletionChunk,
     Choice,
     ChunkChoice,
     Completion,
-    Model,
-    ModelList,
-    Readiness,
     ResponseInfo,
-    ServerVersion,
     TextChoice,
     TokenLogprob,
-    ToolCall,
     Usage,
 )
+from nemotron_client.messages import AssistantMessage, ToolCall
+from nemotron_client.servers import Model, ModelList, Readiness, ServerVersion
 
 
 def choice(finish_reason: str | None = "stop", *arguments: str, content: str | None = "Hi") -> Choice:

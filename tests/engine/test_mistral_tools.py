@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from nemotron_client._engine.mistral import Prepared, prepare
 from nemotron_client._engine.naming import NAME, make_id
 from nemotron_client._engine.offered import names_of, restore_names
+from nemotron_client.completions import ChatCompletion, ChatCompletionChunk
 from nemotron_client.errors import InvalidConversationError, ToolDefinitionError
-from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Repair
+from nemotron_client.messages import Repair
 from tests.engine.histories import Json, asked, call, result, tool, user
 
 LONG = "n" * 70

@@ -12,6 +12,7 @@ from nemotron_client import RetryPolicy, Timeout, TokenBudget
 from nemotron_client.async_chat import AsyncChatCompletions
 from nemotron_client.async_resources import AsyncTextCompletions
 from nemotron_client.chat import ChatCompletions
+from nemotron_client.checking import check, picked
 from nemotron_client.errors import InvalidRequestError
 from nemotron_client.options import (
     CallOptions,
@@ -23,8 +24,6 @@ from nemotron_client.options import (
     LoopSettings,
     TextBody,
     TextOptions,
-    check,
-    picked,
 )
 from nemotron_client.resources import TextCompletions
 

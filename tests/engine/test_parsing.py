@@ -12,6 +12,7 @@ from nemotron_client._engine import parsing as engine
 from nemotron_client._engine.exchange import Reply, Request
 from nemotron_client._engine.parsing import Asking
 from nemotron_client._engine.sending import Client
+from nemotron_client.completions import ChatCompletion, ParsedCompletion, ResponseInfo
 from nemotron_client.errors import (
     APIError,
     BadRequestError,
@@ -23,7 +24,6 @@ from nemotron_client.errors import (
     ResponseFormatError,
     UnprocessableEntityError,
 )
-from nemotron_client.messages import ChatCompletion, ParsedCompletion, ResponseInfo
 from nemotron_client.structured import format_of_schema, format_of_type
 from tests.engine.driving import HOSTED, Talk, answer, client, config, failure, reply
 from tests.engine.driving import OWN as OWN_SERVER

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nemotron_client._engine.calls import Call
 from nemotron_client._engine.exchange import Problem
-from nemotron_client._engine.reader import StreamReader, chat_chunks, chat_events, text_chunks
+from nemotron_client._engine.reader import StreamReader
+from nemotron_client._engine.readers import chat_chunks, chat_events, text_chunks
 from nemotron_client._engine.sse import MAX_EVENT_BYTES
-from nemotron_client._engine.wire import Call
+from nemotron_client.completions import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
 from nemotron_client.config import Secret
 from nemotron_client.errors import (
     APIError,
@@ -32,7 +34,6 @@ from nemotron_client.events import (
     ToolCallDone,
     UsageReported,
 )
-from nemotron_client.messages import ChatCompletion, ChatCompletionChunk, Completion, ResponseInfo
 from tests.captures import load, names
 from tests.engine.driving import DONE, KEY, answer, asked, chunk, event, failure
 

@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from nemotron_client import errors
-from nemotron_client._engine import flows, wire
+from nemotron_client._engine import calls, flows
 from nemotron_client._engine.exchange import Reply, Request
 from nemotron_client.errors import APIError, APIStatusError, ConfigurationError, RateLimitError
 from nemotron_client.retry import Brake, Retries, RetryPolicy, is_outage
@@ -342,7 +342,7 @@ def simulate(tasks: int, server: Callable[[Request, float], Reply], *, seed: int
     """Run as many flows of one client side by side, in made-up time; return when the last one was answered."""
     together = client(config(max_retries=0))
     together.shared.jitter.seed(seed)
-    call = wire.chat_call(together.config, "Hi", {"retry": policy}, stream=False)
+    call = calls.chat_call(together.config, "Hi", {"retry": policy}, stream=False)
     flows_at_work = [flows.chat(together, call, now=0.0) for _ in range(tasks)]
     agenda: list[tuple[float, int, Request]] = []
     replies: list[tuple[float, int, Reply]] = []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from nemotron_client._engine import counting, flows, server, wire
+from nemotron_client._engine import calls, counting, flows, server
 from nemotron_client._engine.exchange import Flow, Reply
 from nemotron_client._engine.sending import Client
 from nemotron_client.errors import (
@@ -20,7 +20,7 @@ from nemotron_client.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from nemotron_client.messages import Model, Readiness
+from nemotron_client.servers import Model, Readiness
 from tests.captures import load
 from tests.engine.driving import HOSTED, KEY, OWN, Talk, client, close, config, failure, reply
 
@@ -291,7 +291,7 @@ def test_a_server_that_is_no_nim_is_told_so() -> None:
 
 def without_a_name() -> Flow[object]:
     who = client(config(model=None))
-    return flows.chat(who, wire.chat_call(who.config, "Hi", {}, stream=False), now=0.0)
+    return flows.chat(who, calls.chat_call(who.config, "Hi", {}, stream=False), now=0.0)
 
 
 @pytest.mark.parametrize(

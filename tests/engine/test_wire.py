@@ -11,13 +11,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from nemotron_client import RetryPolicy, Timeout
-from nemotron_client._engine import wire
+from nemotron_client._engine import calls
 from nemotron_client.config import MODEL, Secret, resolve
 from nemotron_client.errors import InvalidRequestError
-from nemotron_client.messages import (
-    AssistantMessage,
-    UserMessage,
-)
+from nemotron_client.messages import AssistantMessage, UserMessage
 from nemotron_client.options import Prompt
 from tests.engine.driving import HOSTED, KEY, OWN, chat, config, sent
 
@@ -69,14 +66,14 @@ def test_exactly_what_was_set_is_sent(options: Options, body: bytes, *, stream: 
     ids=["text", "texts", "tokens", "lists-of-tokens"],
 )
 def test_a_prompt_of_every_form_is_sent(prompt: Prompt, body: bytes) -> None:
-    call = wire.text_call(config(), prompt, {"max_tokens": 5}, stream=False)
+    call = calls.text_call(config(), prompt, {"max_tokens": 5}, stream=False)
     assert (call.url, call.body) == (f"{OWN}/completions", body)
 
 
 @pytest.mark.parametrize("prompt", [5, None, b"x", [None], {"a": 1}], ids=repr)
 def test_a_prompt_that_is_none_is_refused(prompt: object) -> None:
     with pytest.raises(InvalidRequestError, match="prompt") as caught:
-        wire.text_call(config(), prompt, {}, stream=False)  # type: ignore[arg-type] # on purpose
+        calls.text_call(config(), prompt, {}, stream=False)  # type: ignore[arg-type] # on purpose
     assert caught.value.parameter == "prompt"
 
 
@@ -148,12 +145,12 @@ def test_a_repr_shows_no_header_and_a_requests_none_of_its_body_either() -> None
 
 def test_a_question_is_a_get_with_the_clients_settings_unless_told_otherwise() -> None:
     settings = config(timeout=9)
-    call = wire.get_call(settings, f"{OWN}/models")
+    call = calls.get_call(settings, f"{OWN}/models")
     request = call.request(now=0.0)
     assert (request.method, request.url, request.body, request.deadline) == ("GET", f"{OWN}/models", None, 9.0)
     assert (call.model, call.retry) == ("m", settings.retry)
     assert call.named("x").body is None
-    other = wire.get_call(settings, "x", timeout=Timeout(total=1), retry=RetryPolicy(max_retries=0))
+    other = calls.get_call(settings, "x", timeout=Timeout(total=1), retry=RetryPolicy(max_retries=0))
     assert (other.timeout, other.retry.max_retries) == (Timeout(total=1), 0)
 
 
@@ -180,7 +177,7 @@ def test_the_hosted_model_is_named_by_default() -> None:
     ids=["by-default", "switched-off", "as-the-caller-says"],
 )
 def test_usage_is_asked_for_unless_the_caller_has_said_something(options: Options, asked: object) -> None:
-    assert wire.asking_usage(options)["stream_options"] == asked
+    assert calls.asking_usage(options)["stream_options"] == asked
 
 
 CYCLE: list[object] = []

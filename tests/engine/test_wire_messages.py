@@ -4,16 +4,9 @@ from types import MappingProxyType
 
 import pytest
 
+from nemotron_client.completions import ChatCompletion
 from nemotron_client.errors import InvalidRequestError
-from nemotron_client.messages import (
-    AssistantMessage,
-    ChatCompletion,
-    FunctionCall,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    UserMessage,
-)
+from nemotron_client.messages import AssistantMessage, FunctionCall, SystemMessage, ToolCall, ToolMessage, UserMessage
 from tests.engine.driving import chat, sent
 
 USER = {"role": "user", "content": "Hi"}

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from nemotron_client._engine import wire
-from nemotron_client.messages import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Completion,
-    Usage,
-)
+from nemotron_client.completions import ChatCompletion, ChatCompletionChunk, Completion, Usage
 from tests.engine.driving import answer
 
 
