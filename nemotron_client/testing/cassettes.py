@@ -54,8 +54,9 @@ class Cassette(Recorded, InProcess):
 
     Args:
         path: The file, of JSON; its folder is made where needed.
-        mode: "replay" sends nothing; "record" sends all and writes the file anew; "auto" is the one if the file is
-            there and the other if not; "off" neither records nor plays.
+        mode: "replay" (the default: a file that was forgotten costs nothing) sends nothing; "record" sends all and
+            writes the file anew; "auto" is the one if the file is there and the other if not; "off" neither records
+            nor plays.
         redact: What else to take out: texts as they stand, or patterns (of which the first group, if there is one).
             Give the same when it is played.
         sleep: What to do with the times that were recorded, such as `time.sleep`; by default none passes.
@@ -72,7 +73,7 @@ class Cassette(Recorded, InProcess):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        mode: Mode = "auto",
+        mode: Mode = "replay",
         *,
         redact: Iterable[Redaction] = (),
         sleep: Callable[[float], object] | None = None,

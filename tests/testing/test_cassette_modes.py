@@ -34,7 +34,7 @@ from tests.testing.recording import ELSEWHERE, KEY, ask, held_in, record
 
 def test_auto_records_what_is_not_there_and_replays_what_is(path: Path, server: MockServer) -> None:
     for is_recording in (True, False):
-        with Cassette(path) as cassette:
+        with Cassette(path, "auto") as cassette:
             assert (cassette.is_recording, cassette.plays) == (is_recording, not is_recording)
             ask(cassette, base_url=server.base_url)
     assert server.posts == 1
@@ -62,7 +62,7 @@ def test_a_test_that_asks_nothing_needs_no_cassette(path: Path) -> None:
 def test_replay_without_a_file_tells_how_to_get_one(path: Path) -> None:
     with (
         pytest.raises(CassetteError, match=r"There is no cassette .* To record it: mode="),
-        Cassette(path, "replay") as c,
+        Cassette(path) as c,
     ):
         ask(c)
 
@@ -72,7 +72,7 @@ def test_an_empty_cassette_shows_what_was_asked(path: Path) -> None:
     path.write_bytes(dumped(Held(recordings=[], hosted=True)))
     with (
         pytest.raises(CassetteError, match=r'nothing was recorded, and this was asked:\n\{\n  "headers"'),
-        Cassette(path) as c,
+        Cassette(path, "auto") as c,
     ):
         ask(c)
 
@@ -110,11 +110,11 @@ def ask_as_the_environment_says(cassette: Cassette) -> str | None:
 def test_what_a_server_of_ones_own_was_asked_is_asked_again_when_the_environment_names_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with MockServer(model="own/model") as server, Cassette(path) as cassette:
+    with MockServer(model="own/model") as server, Cassette(path, "auto") as cassette:
         monkeypatch.setenv("NVIDIA_BASE_URL", server.base_url)
         assert ask_as_the_environment_says(cassette)
     monkeypatch.delenv("NVIDIA_BASE_URL")
-    with Cassette(path) as cassette:
+    with Cassette(path, "auto") as cassette:
         assert ask_as_the_environment_says(cassette)
     assert [request.path for request in cassette.requests] == ["/v1/models", "/v1/chat/completions"]
 
@@ -123,13 +123,13 @@ def test_what_a_server_of_ones_own_was_asked_is_asked_again_when_the_environment
 def test_what_nvidia_was_asked_is_asked_again_when_the_environment_names_a_server_of_ones_own(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with FakeServer(personality="hosted") as fake, Cassette(path) as cassette:
+    with FakeServer(personality="hosted") as fake, Cassette(path, "auto") as cassette:
         http = fake.attach(httpx2.Client(verify=NO_CERTIFICATES))
         client = cassette.client(http_client=http, api_key=KEY)
         assert client.chat.completions.create(messages="Hello").text
     assert held_in(path)["hosted"]
     monkeypatch.setenv("NVIDIA_BASE_URL", ELSEWHERE)
-    with Cassette(path) as cassette:
+    with Cassette(path, "auto") as cassette:
         assert ask_as_the_environment_says(cassette)
     assert [request.path for request in cassette.requests] == ["/v1/chat/completions"]
 
@@ -143,7 +143,7 @@ def test_a_test_that_asks_nothing_at_all_is_told_of_what_its_cassette_holds(path
 
 
 def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path, server: MockServer) -> None:
-    with Cassette(path) as cassette:
+    with Cassette(path, "auto") as cassette:
         client = cassette.client(base_url=server.base_url, model=MODEL)
         client.chat.completions.create(messages="Hello")
     with pytest.raises(CassetteError, match="was closed"):
@@ -152,7 +152,7 @@ def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path
 
 
 def test_connections_to_a_recorded_server_are_not_left_open(path: Path, server: MockServer) -> None:
-    with Cassette(path) as cassette:
+    with Cassette(path, "auto") as cassette:
         cassette.client(base_url=server.base_url).models.list()
         assert server.open_connections == 0
 
@@ -161,14 +161,14 @@ def test_connections_to_a_recorded_server_are_not_left_open(path: Path, server: 
 
 
 def test_times_are_kept_but_do_not_pass_unless_a_clock_is_given(path: Path) -> None:
-    with MockServer(chunk_delay=0.02) as server, Cassette(path) as cassette:
+    with MockServer(chunk_delay=0.02) as server, Cassette(path, "auto") as cassette:
         server.reply(text("Once upon a time"))
         client = cassette.client(base_url=server.base_url, model=MODEL)
         with client.chat.completions.stream(messages="Hello") as stream:
             stream.until_done()
     slept: list[float] = []
     for sleep in (None, slept.append):
-        with Cassette(path, sleep=sleep) as cassette:
+        with Cassette(path, "auto", sleep=sleep) as cassette:
             client = cassette.client(base_url=ELSEWHERE, model=MODEL)
             with client.chat.completions.stream(messages="Hello") as stream:
                 stream.until_done()
@@ -181,7 +181,7 @@ def test_a_replayed_test_is_fast(path: Path, server: MockServer) -> None:
 
     def replay() -> float:
         began = time.perf_counter()
-        with Cassette(path) as cassette:
+        with Cassette(path, "auto") as cassette:
             ask(cassette, "Hello")
             ask(cassette, "And now?")
         return time.perf_counter() - began
@@ -234,7 +234,7 @@ def test_a_session_that_an_answer_opens_and_what_is_told_of_it_are_in_no_file(pa
 
 def test_what_was_recorded_can_be_the_script_of_a_fake(path: Path, server: MockServer) -> None:
     server.reply("Hi!", cut(text("Once upon"), after=2), Reply(status=0, end="reset"))
-    with Cassette(path) as cassette:
+    with Cassette(path, "auto") as cassette:
         client = cassette.client(base_url=server.base_url, max_retries=0)
         client.chat.completions.create(messages="Hello")
         for _ in range(2):
