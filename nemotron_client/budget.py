@@ -277,13 +277,15 @@ def exceeded(
     heaviest = [f"messages[{place}] ({role}) with {tokens:,}" for tokens, place, role in ranked]
     if count.tools:
         heaviest.append(f"the tools with {count.tools:,}")
+    room = report.limit - count.total
+    fewer = f" Ask for at most {room:,} max_tokens." if room > 0 else ""
     error = too_long(
         "The prompt",
         count.total,
         report.answer,
         report.limit,
-        f" (counted by chat template {count.template}, which takes the fewest of those that the model may have). The "
-        f"heaviest are {', '.join(heaviest)}. {advice}",
+        f" (by chat template {count.template}, the shortest that the model may have).{fewer} The heaviest "
+        f"{'is' if len(heaviest) == 1 else 'are'} {', '.join(heaviest)}. {advice}",
     )
     error.template, error.heaviest = count.template, tuple((place, tokens) for tokens, place, _ in ranked)
     return error

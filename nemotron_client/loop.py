@@ -277,7 +277,7 @@ class ToolLoop:
 def _by_name(tools: Sequence[Callable[..., object]]) -> dict[str, Tool[..., object]]:
     given: object = tools
     if not is_array(given) or not given:
-        msg = f"tools={tools!r:.100} is not possible: give a list of functions or tools; not empty."
+        msg = f"tools={tools!r:.100} is not possible: give a list of functions or tools, such as [get_weather]."
         raise InvalidRequestError(msg, parameter="tools")
     named: dict[str, Tool[..., object]] = {}
     for index, each in enumerate(tools):

@@ -180,7 +180,7 @@ def format_of_type(form: TypeForm[T]) -> Format[T]:
         adapter: TypeAdapter[T] = TypeAdapter(form)
         schema: Schema = adapter.json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError, SchemaError) as error:
-        msg = f"response_format={form!r:.100} has no JSON schema: {_one_line(error)}"
+        msg = f"response_format={form!r:.100} has no JSON schema: give a Python type or a schema. {_one_line(error)}"
         raise InvalidRequestError(msg, parameter="response_format") from None
     kind = adapter.core_schema["type"]
     # Of a function pydantic makes a call with what the model says; of a named tuple too, before 2.13.
@@ -249,6 +249,9 @@ def _without_unknown(schema: Schema) -> Schema:
 def _checked(given: object) -> Schema:
     from jsonschema import Draft7Validator, exceptions
 
+    if is_object(given) and given.get("type") in ("json_object", "text"):
+        msg = f"response_format={given!r:.100} is for create(): give parse() a Python type or a JSON schema."
+        raise InvalidRequestError(msg, parameter="response_format")
     if not is_object(given) or not _SCHEMA_WORDS & given.keys():
         msg = f"response_format={given!r:.100} is no JSON schema: give one that says its type, or a Python type."
         raise InvalidRequestError(msg, parameter="response_format")

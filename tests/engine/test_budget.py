@@ -169,8 +169,8 @@ def test_what_has_to_stay_and_does_not_fit_is_an_error_that_tells_where_to_cut()
     assert error.heaviest == ((3, 52), (0, 32), (4, 6))
     assert str(error) == (
         "The prompt takes 123 tokens and the answer must have room for 20: that is 43 more than the limit of 100 "
-        "(counted by chat template v13, which takes the fewest of those that the model may have). The heaviest are "
-        "messages[3] (user) with 52, messages[0] (system) with 32, messages[4] (assistant) with 6, the tools with 29. "
+        "(by chat template v13, the shortest that the model may have). The heaviest are messages[3] (user) with 52, "
+        "messages[0] (system) with 32, messages[4] (assistant) with 6, the tools with 29. "
         "Nothing more can be dropped: shorten these, or ask for fewer max_tokens."
     )
 
