@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import callable_schema, is_instance_schema
 from typing_extensions import TypedDict
 
-from ._json import is_object
+from ._json import is_object, short
 from .budget import TokenBudget
 from .errors import InvalidRequestError
 from .messages import Repairing
@@ -39,7 +39,6 @@ class Function(Protocol):
 
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
-_LONGEST_SHOWN = 100
 
 # What is accepted, and in which words an error says so.
 _TEMPERATURE = Field(ge=0, le=2, description="a number from 0 to 2; higher draws more freely")
@@ -354,7 +353,7 @@ def _unknown(name: str, parameters: _Parameters) -> InvalidRequestError:
 
 
 def _impossible(name: str, value: object, parameters: _Parameters) -> InvalidRequestError:
-    shown = "..." if name == "extra_headers" else _short(value)  # a header may hold a key
+    shown = "..." if name == "extra_headers" else short(value)  # a header may hold a key
     accepted = _description(parameters.__annotations__[name])
     return InvalidRequestError(f"{name}={shown} is not possible: give {accepted}.", parameter=name)
 
@@ -363,11 +362,6 @@ def _description(hint: object) -> str:
     parts = (hint, *get_args(hint))  # Annotated[...], or Annotated[...] | None
     marks = [mark for part in parts for mark in getattr(part, "__metadata__", ()) if isinstance(mark, FieldInfo)]
     return marks[0].description or ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 # Each list is shown by several methods, of two clients.

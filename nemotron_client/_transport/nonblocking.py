@@ -25,6 +25,7 @@ from .http import (
     built,
     built_directly,
     check_given,
+    check_open,
     checked_proxy,
     make_async_client,
     preload,
@@ -302,6 +303,7 @@ class Nonblocking:
             msg = "This client was closed; make a new one."
             raise ConfigurationError(msg)
         if self._given is not None:
+            check_open(self._given)
             return self._given
         loop = current_token()
         if self._made is None or self._loop != loop:

@@ -17,6 +17,7 @@ import pytest
 from nemotron_client import (
     AsyncNemotron,
     AsyncStream,
+    ChatCompletionChunk,
     ConfigurationError,
     Nemotron,
     StreamInterruptedError,
@@ -210,7 +211,7 @@ async def drop_and_ask(client: Either, server: MockServer) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.filterwarnings("ignore:AsyncStream was left open:ResourceWarning")
 def test_a_stream_may_be_dropped_when_its_event_loop_is_over(backend: str, endless: MockServer) -> None:
-    async def open_stream() -> AsyncStream:
+    async def open_stream() -> AsyncStream[ChatCompletionChunk]:
         client = AsyncNemotron(base_url=endless.base_url, model="m", verify=NO_CERTIFICATES)
         return await client.chat.completions.create(messages="Hello", stream=True)
 
