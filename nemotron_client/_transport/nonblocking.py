@@ -115,7 +115,7 @@ class AsyncBody:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
         over = monotonic() + DRAIN  # for a server that goes on saying something
         while isinstance(await self.read(draining=True), bytes) and monotonic() < over:
-            soon(self.loop)(self._tell)
+            pass
         await self.close()
 
     async def close(self) -> None:
