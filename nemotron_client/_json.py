@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _OPENING = re.compile(r"[{\[]")
 _MOST_OPENINGS = 1000  # each may cost a look at the whole text: the decoder tells the line of an error
 _IN_JSON = re.compile(r"[{\[\"]")
+_LONGEST_SHOWN = 100  # characters
 _LONGEST_TOKEN = 7  # that a decoder refuses at its start if its end is missing: "false", "\\u12ab"
 
 
@@ -32,6 +33,15 @@ def is_array(value: object) -> TypeIs[Sequence[object]]:
 def is_bool(value: object) -> bool:
     """Tell what comes from elsewhere apart from what would pass for true: "no", or what an async function returns."""
     return isinstance(value, bool)
+
+
+def short(value: object) -> str:
+    """Show a value in a few words, as errors do."""
+    try:
+        text = repr(value)
+    except ValueError:  # of a number with more digits than Python writes (sys.set_int_max_str_digits)
+        return "<thousands of digits>"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def plain(value: object) -> object:

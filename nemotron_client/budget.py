@@ -8,6 +8,7 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Literal, TypeAlias, get_args
 
+from ._json import short
 from .errors import ConfigurationError, TokenBudgetExceededError
 from .messages import Message, read_messages
 from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools, readings
@@ -50,7 +51,7 @@ class TokenBudget:
             value: object = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
             if not whole and not (name == "limit" and value is None):
-                msg = f"TokenBudget({name}={value!r}): give a whole number from 1."
+                msg = f"TokenBudget({name}={short(value)}): give a whole number from 1."
                 raise ConfigurationError(msg)
         if self.limit is not None and self.reserve >= self.limit:
             msg = f"TokenBudget(limit={self.limit}, reserve={self.reserve}): leave something of limit for the prompt."

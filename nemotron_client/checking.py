@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ._json import is_object
+from ._json import is_object, short
 from .errors import InvalidRequestError
 from .options import (
     CallOptions,
@@ -27,8 +27,6 @@ from .options import (
     TextBody,
     TextOptions,
 )
-
-_LONGEST_SHOWN = 100
 
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__)
 _DEFAULTS: Json = {each.name: each.default for kind in (FormSettings, LoopSettings) for each in fields(kind)}
@@ -132,7 +130,7 @@ def _unknown(name: str, parameters: _Parameters) -> InvalidRequestError:
 
 
 def _impossible(name: str, value: object, parameters: _Parameters) -> InvalidRequestError:
-    shown = "..." if name == "extra_headers" else _short(value)  # a header may hold a key
+    shown = "..." if name == "extra_headers" else short(value)  # a header may hold a key
     accepted = _description(parameters.__annotations__[name])
     return InvalidRequestError(f"{name}={shown} is not possible: give {accepted}.", parameter=name)
 
@@ -141,11 +139,6 @@ def _description(hint: object) -> str:
     parts = (hint, *get_args(hint))  # Annotated[...], or Annotated[...] | None
     marks = [mark for part in parts for mark in getattr(part, "__metadata__", ()) if isinstance(mark, FieldInfo)]
     return marks[0].description or ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 # Each list is shown by several methods, of two clients.

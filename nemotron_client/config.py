@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from ._json import short
 from .budget import TokenBudget
 from .errors import ConfigurationError
 from .retry import RetryPolicy
@@ -119,8 +120,12 @@ def hidden(
         read["NVIDIA_API_KEY"] = Secret(read["NVIDIA_API_KEY"])
     expect("api_key", api_key, str, "a string")
     expect("headers", headers, Mapping, "a mapping of names to strings")
-    secrets: dict[str, str] = {name: Secret(value) for name, value in (headers or {}).items()}
+    secrets: dict[str, str] = {name: _secret(value) for name, value in (headers or {}).items()}
     return read, None if api_key is None else Secret(api_key), secrets
+
+
+def _secret(value: object) -> Secret:
+    return Secret(value if isinstance(value, str) else "\0")  # which is refused as well, and shows nothing
 
 
 def is_hosted(host: str) -> bool:
@@ -151,7 +156,7 @@ def resolve(
         timeout: The limits; a number is the total, None is no limit at all.
         max_retries: How often an outage is tried again; 0 turns off the waiting out of 429s too.
         retry: When to send again.
-        headers: Sent with every request.
+        headers: Sent with every request; hidden already.
         budget: How many tokens a request may take.
         allow_insecure: Send prompts and key over plain http to a public host.
 
@@ -184,7 +189,7 @@ def resolve(
             'for a server of your own pass base_url="http://localhost:8000/v1".'
         )
         raise ConfigurationError(msg)
-    given: dict[str, str] = {name: Secret(value) for name, value in (headers or {}).items()}
+    given = dict(headers or {})
     bad = bad_header(given)
     if bad is not None:
         msg = f"headers[{bad!r}] can't be sent: a name is letters, digits and dashes, a value is printable ASCII."
@@ -224,21 +229,28 @@ def expect(name: str, value: object, kind: type, what: str) -> None:
         ConfigurationError: It is something else.
     """
     if value is not None and not (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-        shown = "..." if name in {"api_key", "headers"} else repr(value)
+        shown = "..." if name in {"api_key", "headers"} else short(value)
         raise ConfigurationError(f"{name}={shown} is of type {type(value).__name__}: give {what}.")
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:
     """Return the name of the first header that HTTP can't carry (RFC 9110, section 5), or None."""
-    for name, value in headers.items():
-        if not (
-            name.isascii()
-            and name.replace("-", "").replace("_", "").isalnum()
-            and value.isascii()
-            and value.isprintable()
-        ):
-            return name
-    return None
+    return next((_shown(name) for name, value in headers.items() if not _is_header(name, value)), None)
+
+
+def _is_header(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, str)
+        and name.isascii()
+        and name.replace("-", "").replace("_", "").isalnum()
+        and value.isascii()
+        and value.isprintable()
+    )
+
+
+def _shown(name: object) -> str:
+    return name if isinstance(name, str) else repr(name)
 
 
 def _address(where: str, source: str) -> SplitResult:

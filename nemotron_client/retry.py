@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
+from ._json import short
 from .errors import (
     APIConnectionError,
     APIError,
@@ -20,6 +21,7 @@ from .errors import (
     DegradedError,
     RateLimitError,
 )
+from .timeouts import LONGEST
 
 if TYPE_CHECKING:
     from random import Random
@@ -64,10 +66,13 @@ class RetryPolicy:
         Raises:
             ConfigurationError: A limit is not a number from 0.
         """
-        for name in ("max_retries", "rate_limit_wait"):
-            value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                msg = f"RetryPolicy({name}={value!r}): give a number from 0."
+        for name, kind, what in (
+            ("max_retries", int, "a whole number"),
+            ("rate_limit_wait", int | float, "a number"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
+                msg = f"RetryPolicy({name}={short(value)}): give {what} from 0."
                 raise ConfigurationError(msg)
 
 
@@ -110,6 +115,7 @@ class Retries:
             return None
         if delay is None or (self._deadline is not None and now + delay >= self._deadline):
             return None
+        delay = min(delay, LONGEST)
         if self._policy.stop is not None and self._policy.stop(self._state(error, attempt, now, delay)):
             return None
         return delay

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from math import inf, isfinite
+from math import inf
 from typing import Literal
 
+from ._json import short
 from .errors import ConfigurationError
+
+LONGEST = 24 * 24 * 3600.0  # seconds; poll(2) takes less than 2**31 milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +35,13 @@ class Timeout:
         """Refuse what is no time.
 
         Raises:
-            ConfigurationError: A limit is not a positive number of seconds.
+            ConfigurationError: A limit is not a positive number of seconds, or is over 24 days.
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not (_is_number(value) and isfinite(value) and value > 0):
-                msg = f"Timeout({each.name}={value!r}): give seconds > 0, or None for no limit."
+            if value is not None and not (_is_number(value) and 0 < value <= LONGEST):
+                given = f"Timeout({each.name}={short(value)})"
+                msg = f"{given}: give seconds > 0, or None for no limit; 24 days are the most."
                 raise ConfigurationError(msg)
 
     @classmethod
@@ -56,7 +60,7 @@ class Timeout:
         if value is None:
             return cls(connect=None, first_event=None, idle=None, total=None)
         if not _is_number(value):
-            msg = f"timeout={value!r}: give a number of seconds (the total), a Timeout, or None for no limit."
+            msg = f"timeout={short(value)}: give a number of seconds (the total), a Timeout, or None for no limit."
             raise ConfigurationError(msg)
         return replace(base or cls(), total=value)
 

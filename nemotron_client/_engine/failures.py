@@ -51,11 +51,14 @@ _PROBLEMS: dict[Problem, tuple[str, str, bool]] = {
 def connection_failure(request: Request, failure: Failure) -> APIConnectionError:
     """Make the error for an answer that didn't come."""
     what, hint, may_pass = _PROBLEMS[failure.problem]
-    if "WRONG_VERSION_NUMBER" in failure.detail:  # OpenSSL's way to say that the other side talks no TLS
-        hint = "The server seems to speak plain http: write http:// in base_url."
     timed_out = failure.problem in {"connect timeout", "timeout", "total"}
     where = urlsplit(request.url)
-    after = f" after {round(failure.now - failure.sent, 2):g} s" if timed_out else ""
+    if "WRONG_VERSION_NUMBER" in failure.detail:  # OpenSSL's way to say that the other side talks no TLS
+        hint = "The server seems to speak plain http: write http:// in base_url."
+    if where.scheme == "http" and failure.problem in {"reset", "protocol"}:
+        hint += " If the server speaks TLS, write https:// in base_url."
+    took = failure.now - failure.sent
+    after = f" after {round(took, 2):g} s" if timed_out and took else ""  # it may not have been sent at all
     said = f" ({redact_text(failure.detail, request.headers)})" if failure.detail else ""
     error = (APITimeoutError if timed_out else APIConnectionError)(
         f"{request.method} {where.scheme}://{where.netloc}{where.path}: {what}{after}{said}.", hint=hint

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
+from nemotron_client._json import short
 from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL
 from nemotron_client.errors import (
@@ -16,11 +17,12 @@ from nemotron_client.errors import (
     APIStatusError,
     APITimeoutError,
     InternalServerError,
+    InvalidRequestError,
     NotFoundError,
     RateLimitError,
 )
 from nemotron_client.servers import Model, ModelList, Readiness, ServerVersion
-from nemotron_client.timeouts import Timeout
+from nemotron_client.timeouts import LONGEST, Timeout
 
 from . import calls, failures, refusals, wire
 from .exchange import Failure, Flow, Response
@@ -52,12 +54,16 @@ def models(client: Client, *, now: float) -> Flow[ModelList]:
 
 
 def model(client: Client, name: str, *, now: float) -> Flow[Model]:
-    """Ask for one model; from the list, where the server has no route for one."""
+    """Ask for one model; from the list, where the server has no route for one.
+
+    Raises:
+        InvalidRequestError: That is no name.
+    """
 
     def read(response: Response, _: ResponseInfo) -> Model:
         return _read(client, Model, response, "a model")
 
-    url = f"{client.config.base_url}/models/{quote(name, safe='/')}"
+    url = _model_url(client, name)
     try:
         return (yield from send(client, calls.get_call(client.config, url), read, now=now))
     except NotFoundError as error:
@@ -91,8 +97,7 @@ def ready(
     """
     config = client.config
     if config.hosted:
-        url = f"{config.base_url}/models/{quote(config.model or MODEL, safe='/')}"
-        answer, now = yield from _probe(client, url, now, delay, patience)
+        answer, now = yield from _probe(client, _model_url(client, config.model or MODEL), now, delay, patience)
         if isinstance(answer, APIStatusError) and not isinstance(answer, InternalServerError | RateLimitError):
             raise answer
         return _readiness(answer), now
@@ -109,10 +114,14 @@ def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Read
         now: The time.
 
     Raises:
+        InvalidRequestError: ``timeout`` is no number from 0.
         APITimeoutError: It was never ready; the message has what it said last.
         APIStatusError: The hosted model is gone, unknown, or not for this key.
     """
-    deadline, pause = now + timeout, 0.0
+    if not _is_time(timeout):
+        msg = f"timeout={short(timeout)}: give a number of seconds."
+        raise InvalidRequestError(msg, parameter="timeout")
+    deadline, pause = now + min(timeout, LONGEST), 0.0
     while True:
         left = max(deadline - now - pause, 0.001)  # a server that accepts and says nothing must not take longer
         patience = replace(_PATIENCE, total=min(left, _LONGEST_QUESTION))
@@ -153,6 +162,17 @@ def metadata(client: Client, *, now: float) -> Flow[dict[str, JsonValue]]:
     if isinstance(answer, NotFoundError):
         answer.hint = "Only a NIM has this route; models.list() and server.version() work on other servers too."
     return _read(client, _Object, answer, "an object").model_extra or {}
+
+
+def _model_url(client: Client, name: object) -> str:
+    # A name may have slashes, even at its start; a step upwards would take the key to another route.
+    if not (isinstance(name, str) and name) or not {".", ".."}.isdisjoint(name.split("/")):
+        raise InvalidRequestError(f"{short(name)} is no name of a model.", parameter="model")
+    return f"{client.config.base_url}/models/{quote(name, safe='/')}"
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 class _Object(BaseModel, extra="allow", defer_build=True):

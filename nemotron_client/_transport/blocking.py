@@ -22,6 +22,7 @@ from .http import (
     built,
     built_directly,
     check_given,
+    check_open,
     checked_proxy,
     make_client,
     pieces,
@@ -257,6 +258,7 @@ class Blocking:
             msg = "This client was closed; make a new one."
             raise ConfigurationError(msg)
         if self._given is not None:
+            check_open(self._given)
             return self._given
         if self._made is None or self._process != os.getpid():
             with self._lock:

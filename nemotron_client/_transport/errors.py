@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from nemotron_client._engine.exchange import Problem
 
+_LIBRARIES = frozenset({"httpx2", "httpx"})  # others, such as a user's hook, may have errors of the same names
 _BY_NAME: dict[str, Problem] = {
     "ConnectTimeout": "connect timeout",
     "PoolTimeout": "total",  # no limit is set for the queue but the whole call's
@@ -42,7 +43,8 @@ def to_failure(
     Returns:
         The failure, or None if this is no exception of an HTTP library's.
     """
-    known: list[Problem] = [_BY_NAME[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _BY_NAME]
+    names = (kind.__name__ for kind in type(error).__mro__ if _library(kind) in _LIBRARIES)
+    known: list[Problem] = [_BY_NAME[name] for name in names if name in _BY_NAME]
     if not known:
         return None
     causes = tuple(_causes(error))
@@ -51,11 +53,17 @@ def to_failure(
         problem = _why_no_connection(causes)
     elif problem == "reset" and answering:
         problem = "read"
+    elif problem == "reset" and any(_library(type(each)) == "h11" for each in causes):
+        problem = "protocol"  # what came could not be read; that nothing came is told by httpcore itself
     elif problem.endswith("timeout") and deadline is not None and now >= deadline:
         problem = "total"
     # The innermost words are the system's: "[Errno 111] Connection refused" says more than "All attempts failed".
     detail = next((str(each) for each in reversed(causes) if isinstance(each, OSError) and str(each)), str(error))
     return Failure(problem, detail or type(error).__name__, sent, now)
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _why_no_connection(causes: tuple[BaseException, ...]) -> Problem:

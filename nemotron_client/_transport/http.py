@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from nemotron_client._json import short
 from nemotron_client.config import redact
 from nemotron_client.errors import ConfigurationError
 from nemotron_client.timeouts import sooner
@@ -117,7 +119,7 @@ class AsyncHTTPClient(Protocol):
 
 
 Trust: TypeAlias = bool | ssl.SSLContext
-Verify: TypeAlias = Trust | str
+Verify: TypeAlias = Trust | str | os.PathLike[str]
 
 # A pool without end would let a burst open thousands of sockets; a request over the limit queues, and never fails for
 # that. The pool looks through all idle ones twice for each request: these are as few as the HTTP library's own default.
@@ -182,14 +184,21 @@ def tls_context(verify: Verify) -> Trust:
     """Load a CA bundle that is given by its path.
 
     Raises:
-        ConfigurationError: It can't be read.
+        ConfigurationError: It can't be read, or is something else.
     """
-    if not isinstance(verify, str):
+    if isinstance(verify, bool | ssl.SSLContext):
         return verify
     try:
-        return ssl.create_default_context(cafile=verify)
-    except OSError as error:  # SSLError, of a file that is no bundle, is one
-        raise ConfigurationError(f"verify={verify!r} is no CA bundle that can be read: {error}.") from None
+        path = os.fspath(verify)
+    except TypeError:
+        path = ""
+    if not path:
+        msg = f"verify={short(verify)}: give True or False, the path of a CA bundle, or an ssl.SSLContext."
+        raise ConfigurationError(msg)
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:  # SSLError, of a file that is no bundle, is an OSError
+        raise ConfigurationError(f"verify={short(verify)} is no CA bundle that can be read: {error}.") from None
 
 
 def check_given(http_client: object, *, close: str, kinds: str, proxy: str | None, verify: Verify) -> None:
@@ -207,10 +216,23 @@ def check_given(http_client: object, *, close: str, kinds: str, proxy: str | Non
     """
     if http_client is None:
         return
-    if not (hasattr(http_client, "send") and hasattr(http_client, close)):
+    if isinstance(http_client, type):
+        raise ConfigurationError(f"http_client is the class {http_client.__name__} itself: give {kinds}.")
+    if not all(hasattr(http_client, name) for name in ("build_request", "send", close)):
         raise ConfigurationError(f"http_client is of type {type(http_client).__name__}: give {kinds}.")
     if proxy is not None or verify is not True:
         raise ConfigurationError("Give proxy and verify to the http_client itself: it is used as it is.")
+
+
+def check_open(http_client: HTTPClient | AsyncHTTPClient) -> None:
+    """Refuse an HTTP client that its owner has closed since.
+
+    Raises:
+        ConfigurationError: It is closed.
+    """
+    if getattr(http_client, "is_closed", False):
+        msg = "The http_client that this client was given is closed: keep it open for as long as this one is used."
+        raise ConfigurationError(msg)
 
 
 class Load:

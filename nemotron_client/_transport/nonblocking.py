@@ -25,6 +25,7 @@ from .http import (
     built,
     built_directly,
     check_given,
+    check_open,
     checked_proxy,
     make_async_client,
     preload,
@@ -114,7 +115,7 @@ class AsyncBody:
         """Read the end of a body that has told all, so that its connection can be used again, and close it."""
         over = monotonic() + DRAIN  # for a server that goes on saying something
         while isinstance(await self.read(draining=True), bytes) and monotonic() < over:
-            soon(self.loop)(self._tell)
+            pass
         await self.close()
 
     async def close(self) -> None:
@@ -302,6 +303,7 @@ class Nonblocking:
             msg = "This client was closed; make a new one."
             raise ConfigurationError(msg)
         if self._given is not None:
+            check_open(self._given)
             return self._given
         loop = current_token()
         if self._made is None or self._loop != loop:

@@ -37,7 +37,7 @@ def observer(on_event: Callable[[HookEvent], object] | None) -> Callable[[HookEv
     """
     if on_event is not None and not callable(on_event):
         raise ConfigurationError(f"on_event={on_event!r} can't be called: give a function of one event.")
-    if iscoroutinefunction(on_event):
+    if iscoroutinefunction(on_event) or iscoroutinefunction(getattr(on_event, "__call__", None)):  # noqa: B004
         msg = "on_event is an async function, but it is called from both clients without await: give a plain function."
         raise ConfigurationError(msg)
 

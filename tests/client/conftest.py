@@ -1,5 +1,6 @@
 """Every behaviour runs three times: with the blocking client, and with the asynchronous one on asyncio and on trio."""
 
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ class Settings(TypedDict, total=False):
     budget: TokenBudget | None
     headers: Mapping[str, str] | None
     proxy: str | None
-    verify: bool | str | ssl.SSLContext
+    verify: bool | str | os.PathLike[str] | ssl.SSLContext
     on_event: Callable[[HookEvent], object] | None
     allow_insecure: bool
 

@@ -6,12 +6,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
-from nemotron_client import APIConnectionError, APITimeoutError, ConfigurationError, NotFoundError
-from nemotron_client.testing import MockServer
+from nemotron_client import (
+    APIConnectionError,
+    APITimeoutError,
+    AsyncNemotron,
+    ConfigurationError,
+    Nemotron,
+    NotFoundError,
+)
+from nemotron_client.testing import MockServer, Reply
 from tests.client.conftest import Clock, Connect, InProcess
 
 
@@ -64,14 +72,23 @@ async def test_tls_can_be_left_unchecked_or_checked_by_a_bundle_of_ones_own(
     bundle = ssl.get_default_verify_paths().openssl_cafile
     assert (await connect(verify=False).create()).text
     assert (await connect(verify=bundle).create()).text
+    assert (await connect(verify=Path(bundle)).create()).text
 
 
 async def test_a_ca_bundle_that_cannot_be_read_is_told_at_once(connect: Connect, tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("")
-    for path in (str(empty), str(tmp_path / "missing.pem")):
+    for path in (str(empty), empty, str(tmp_path / "missing.pem"), tmp_path, "no\0path"):
         with pytest.raises(ConfigurationError, match="is no CA bundle that can be read"):
             connect(verify=path)
+
+
+@pytest.mark.parametrize("verify", [0, "", None, 5], ids=repr)
+def test_what_certificates_cannot_be_checked_by_is_told_at_once(verify: object) -> None:
+    given: Any = verify
+    for kind in (Nemotron, AsyncNemotron):
+        with pytest.raises(ConfigurationError, match=f"verify={verify!r}: give True or False, the path"):
+            kind(base_url="http://localhost:8000/v1", verify=given)
 
 
 async def test_tls_with_a_server_that_talks_none(connect: Connect, server: MockServer, clock: Clock) -> None:
@@ -87,17 +104,41 @@ async def test_http_with_a_server_that_talks_something_else(connect: Connect) ->
     def greet() -> None:
         peer, _ = listener.accept()
         with peer:
-            peer.sendall(b"220 mail.example ESMTP\r\n")
-            peer.recv(1)
+            peer.sendall(b"220 mail.example ESMTP\r\n\r\n")
+            while peer.recv(65536):
+                pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=greet)
         thread.start()
-        client = connect(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", max_retries=0)
-        with pytest.raises(APIConnectionError) as caught:
+        client = connect(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", timeout=5)
+        with pytest.raises(APIConnectionError, match=r"not HTTP as it should be \(.*220 mail") as caught:
             await client.create()
         thread.join()
-    assert not isinstance(caught.value, APITimeoutError)
+    assert len(caught.value.attempts) == 1
+    assert "write https://" in (caught.value.hint or "")
+
+
+async def test_http_with_a_server_that_talks_tls_and_hangs_up(
+    connect: Connect, server: MockServer, clock: Clock
+) -> None:
+    server.always(Reply(status=0, end="reset"))
+    with pytest.raises(APIConnectionError, match="closed before an answer came") as caught:
+        await connect().create()
+    assert "write https://" in (caught.value.hint or "")
+    assert len(clock.waits) == 2
+
+
+class ConnectError(Exception):
+    """An application's own, raised in a hook of its HTTP client."""
+
+
+async def test_an_error_of_the_callers_is_none_of_the_http_librarys_whatever_its_name(in_process: InProcess) -> None:
+    def fail(_: httpx2.Request) -> httpx2.Response:
+        raise ConnectError
+
+    with pytest.raises(ConnectError):
+        await in_process(fail).create()
 
 
 @pytest.mark.parametrize(

@@ -293,11 +293,13 @@ class Closing(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     close_client: Callable[[], None]
     aclose_client: Callable[[], Awaitable[None]]
 
-    def handle_request(self, _: httpx2.Request) -> httpx2.Response:
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert request.method == "POST"
         self.close_client()
         return httpx2.Response(200, content=BEGUN)
 
-    async def handle_async_request(self, _: httpx2.Request) -> httpx2.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert request.method == "POST"
         await self.aclose_client()
         return httpx2.Response(200, content=BEGUN)
 
@@ -379,7 +381,31 @@ async def test_a_header_of_the_callers_takes_the_place_of_the_http_librarys(
     assert server.requests[-1].headers["accept-encoding"] == "identity"
 
 
-@pytest.mark.parametrize("wrong", ["x", 5])
+class Session:
+    """As that of requests, which can send and be closed."""
+
+    def send(self) -> None: ...
+    def close(self) -> None: ...
+    def aclose(self) -> None: ...
+
+
+def test_the_class_in_place_of_an_http_client_is_told_at_once() -> None:
+    given: Any = httpx2.Client
+    for kind in (Nemotron, AsyncNemotron):
+        with pytest.raises(ConfigurationError, match="http_client is the class Client itself: give an httpx2"):
+            kind(base_url="http://localhost:8000/v1", http_client=given)
+
+
+async def test_an_http_client_that_was_closed_is_told(client: Either, http_client: HTTPClient) -> None:
+    if isinstance(http_client, httpx.Client | httpx2.Client):
+        http_client.close()
+    elif isinstance(http_client, httpx.AsyncClient | httpx2.AsyncClient):
+        await http_client.aclose()
+    with pytest.raises(ConfigurationError, match="http_client that this client was given is closed"):
+        await client.create()
+
+
+@pytest.mark.parametrize("wrong", ["x", 5, Session()])
 def test_what_is_no_http_client_is_told_at_once(wrong: object) -> None:
     given: Any = wrong
     for kind in (Nemotron, AsyncNemotron):

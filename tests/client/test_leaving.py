@@ -210,12 +210,14 @@ async def drop_and_ask(client: Either, server: MockServer) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.filterwarnings("ignore:AsyncStream was left open:ResourceWarning")
-def test_a_stream_may_be_dropped_when_its_event_loop_is_over(backend: str, endless: MockServer) -> None:
+def test_a_stream_and_its_client_may_be_left_when_their_event_loop_is_over(backend: str, endless: MockServer) -> None:
+    client = AsyncNemotron(base_url=endless.base_url, model="m", verify=NO_CERTIFICATES)
+
     async def open_stream() -> AsyncStream[ChatCompletionChunk]:
-        client = AsyncNemotron(base_url=endless.base_url, model="m", verify=NO_CERTIFICATES)
         return await client.chat.completions.create(messages="Hello", stream=True)
 
     stream = anyio.run(open_stream, backend=backend)
+    anyio.run(client.close, backend=backend)
     del stream
     gc.collect()
     assert endless.wait_for_disconnect()

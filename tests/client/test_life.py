@@ -153,8 +153,12 @@ async def test_the_hook_and_the_log_tell_of_every_step(
 async def test_a_hook_that_nobody_would_await_is_refused(kind: type[Nemotron | AsyncNemotron]) -> None:
     async def hook(_: HookEvent) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="on_event is an async function"):
-        kind(base_url=LOCAL, on_event=hook)
+    class Hook:
+        async def __call__(self, _: HookEvent) -> None: ...
+
+    for each in (hook, Hook()):
+        with pytest.raises(ConfigurationError, match="on_event is an async function"):
+            kind(base_url=LOCAL, on_event=each)
 
 
 async def test_a_hook_that_fails_costs_nobody_an_answer(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

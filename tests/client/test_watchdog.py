@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from math import inf
 from types import MappingProxyType
@@ -315,6 +316,27 @@ def test_what_was_abandoned_is_closed_by_the_thread_whatever_else_fails(
     dog.look_again()
     thread.join(5)
     assert closed == [NAME, NAME]
+
+
+def test_at_the_end_of_the_interpreter_nothing_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    dog = Watchdog()
+    monkeypatch.setattr(watchdog, "WATCHDOG", dog)
+    monkeypatch.setattr(watchdog, "_LINGER", 0.02)
+    each, closed = guard(pair[0]), list[str]()
+    thread = vars(dog)["_thread"]
+    with monkeypatch.context() as end, ThreadPoolExecutor(1) as other:
+        end.setattr(sys, "is_finalizing", lambda: True)
+        other.submit(vars(dog)["_condition"].acquire).result()  # as by a thread that died with it
+        dog.look_again()
+        dog.abandon(lambda: closed.append("closed"))
+        each.release()
+        other.submit(vars(dog)["_condition"].release).result()
+    assert closed == []
+    each.release()
+    dog.look_again()
+    thread.join(5)
 
 
 def test_one_thread_serves_all(server: MockServer) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client import RetryPolicy, Timeout
-from nemotron_client.config import HOSTED, MODEL, UNCHANGED, Config, Secret, hidden, merge_retry, resolve
+from nemotron_client.config import HOSTED, MODEL, UNCHANGED, Config, Secret, bad_header, hidden, merge_retry, resolve
 from nemotron_client.errors import ConfigurationError
 from tests.engine.driving import KEY, OWN
 
@@ -91,7 +91,7 @@ KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1).m
 
 @given(KEYS)
 def test_no_repr_and_no_error_shows_a_key(key: str) -> None:
-    config = resolve({"NVIDIA_API_KEY": key}, headers={"x-key": key})
+    config = resolve({"NVIDIA_API_KEY": key}, headers=hidden({}, None, {"x-key": key})[2])
     assert config.api_key == key
     mistakes: list[Callable[[], object]] = [
         lambda: resolve({}, api_key=key + "\n" + key),
@@ -223,8 +223,23 @@ def test_a_header_that_cannot_be_sent_is_told_without_its_value(header: dict[str
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("header", [{5: KEY}, {b"x": KEY}, {None: KEY}, {"X": None}, {"X": KEY.encode()}], ids=repr)
+def test_a_header_that_is_no_text_is_told_without_its_value(header: dict[object, object]) -> None:
+    given: Any = {"fine": "x", **header}
+    name = next(iter(header))
+    name = name if isinstance(name, str) else repr(name)
+    assert bad_header(given) == name
+    _, _, headers = hidden({}, None, given)
+    assert KEY not in repr(headers)
+    with pytest.raises(ConfigurationError) as caught:
+        resolve({}, base_url=OWN, headers=headers)
+    assert f"headers[{name!r}] can't be sent" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
 def test_headers_are_secrets() -> None:
-    assert repr(resolve({}, base_url=OWN, headers={"x": KEY}).headers) == "{'x': '***'}"
+    _, _, headers = hidden({}, None, {"x": KEY})
+    assert repr(resolve({}, base_url=OWN, headers=headers).headers) == "{'x': '***'}"
 
 
 @pytest.fixture

@@ -293,3 +293,8 @@ def test_each_form_and_loop_option_has_a_default() -> None:
 def test_stream_is_no_option_of_what_always_streams() -> None:
     with pytest.raises(InvalidRequestError, match="leave stream out"):
         check({"stream": True}, ChatParameters)
+
+
+def test_a_number_too_long_to_be_written_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequestError, match="max_tokens=<thousands of digits> is not possible: give"):
+        check({"max_tokens": -(10**5000)}, ChatParameters)

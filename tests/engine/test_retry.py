@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf, nan
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ from nemotron_client._engine import calls, flows
 from nemotron_client._engine.exchange import Reply, Request
 from nemotron_client.errors import APIError, APIStatusError, ConfigurationError, RateLimitError
 from nemotron_client.retry import Brake, Retries, RetryPolicy, is_outage
+from nemotron_client.timeouts import LONGEST
 from tests.engine.driving import answer, client, close, config, reply
 
 
@@ -58,11 +60,24 @@ def waits(rule: Retries, error: APIError, *, took: float = 0.0, limit: int = 100
     return waited
 
 
-@pytest.mark.parametrize("name", ["max_retries", "rate_limit_wait"])
-@pytest.mark.parametrize("value", [-1, nan, "1", None, True], ids=str)
-def test_what_is_no_limit_is_refused(name: str, value: object) -> None:
-    with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=.*give a number from 0"):
+@pytest.mark.parametrize(("name", "what"), [("max_retries", "a whole number"), ("rate_limit_wait", "a number")])
+@pytest.mark.parametrize(
+    "value", [-1, nan, "1", None, True, -(10**5000)], ids=["-1", "nan", "text", "None", "True", "huge"]
+)
+def test_what_is_no_limit_is_refused(name: str, what: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=.*give {what} from 0"):
         RetryPolicy(**{name: value})  # type: ignore[arg-type] # on purpose
+
+
+def test_half_a_retry_is_refused() -> None:
+    half: Any = 2.5
+    with pytest.raises(ConfigurationError, match=r"max_retries=2\.5\): give a whole number from 0"):
+        RetryPolicy(max_retries=half)
+
+
+def test_no_wait_is_longer_than_a_system_can_wait() -> None:
+    rule = retries(RetryPolicy(rate_limit_wait=inf))
+    assert rule.delay(refused(429, retry_after=1e300), attempt=1, now=0.0) == LONGEST
 
 
 def of_kind(kind: type[APIStatusError], status: int) -> APIStatusError:

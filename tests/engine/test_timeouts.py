@@ -5,7 +5,7 @@ from math import inf, nan
 import pytest
 
 from nemotron_client.errors import ConfigurationError
-from nemotron_client.timeouts import Patience, Timeout, sooner
+from nemotron_client.timeouts import LONGEST, Patience, Timeout, sooner
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
@@ -13,7 +13,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("name", ["connect", "first_event", "idle", "total"])
-@pytest.mark.parametrize("value", [0, -1, nan, inf, True, "5", [5]], ids=str)
+@pytest.mark.parametrize("value", [0, -1, nan, inf, True, "5", [5], 1e12, 1e300], ids=str)
 def test_what_is_no_time_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"Timeout\({name}=.*give seconds > 0, or None for no limit"):
         Timeout(**{name: value})  # type: ignore[arg-type] # on purpose
@@ -36,6 +36,15 @@ def test_a_number_is_the_total_and_none_is_no_limit_at_all(given: Timeout | floa
 def test_a_number_leaves_the_other_limits_of_the_client_as_they_are() -> None:
     assert Timeout.of(5, Timeout(idle=7)) == Timeout(idle=7, total=5)
     assert Timeout.of(None, Timeout(idle=7)) == Timeout.of(None)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])  # more than a float has, and more than Python writes
+def test_a_huge_number_is_refused_like_any_other(digits: int) -> None:
+    with pytest.raises(ConfigurationError, match="24 days are the most"):
+        Timeout.of(10**digits)
+    with pytest.raises(ConfigurationError, match="24 days are the most"):
+        Timeout(idle=10**digits)
+    assert Timeout.of(LONGEST).total == LONGEST
 
 
 @pytest.mark.parametrize("value", ["5", True, [5]], ids=str)

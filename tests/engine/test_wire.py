@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from nemotron_client import RetryPolicy, Timeout
 from nemotron_client._engine import calls
-from nemotron_client.config import MODEL, Secret, resolve
+from nemotron_client.config import MODEL, Secret, hidden, resolve
 from nemotron_client.errors import InvalidRequestError
 from nemotron_client.messages import AssistantMessage, UserMessage
 from nemotron_client.options import Prompt
@@ -97,11 +97,12 @@ def test_a_call_has_its_address_its_limits_and_its_headers() -> None:
 
 
 def test_headers_of_the_call_win_over_those_of_the_client_and_these_over_the_keys() -> None:
-    settings = resolve({}, api_key=KEY, base_url=OWN, model="m", headers={"Authorization": "Basic x", "X-A": "client"})
+    _, key, headers = hidden({}, KEY, {"Authorization": "Basic x", "X-A": "client"})
+    settings = resolve({}, api_key=key, base_url=OWN, model="m", headers=headers)
     assert chat(settings=settings).headers["authorization"] == "Basic x"
-    headers = chat({"extra_headers": {"x-a": "call", "Accept": "*/*"}}, settings=settings).headers
-    assert (headers["x-a"], headers["accept"]) == ("call", "*/*")
-    assert all(isinstance(headers[name], Secret) for name in ("authorization", "x-a", "accept"))
+    sent = chat({"extra_headers": {"x-a": "call", "Accept": "*/*"}}, settings=settings).headers
+    assert (sent["x-a"], sent["accept"]) == ("call", "*/*")
+    assert all(isinstance(sent[name], Secret) for name in ("authorization", "x-a", "accept"))
 
 
 def test_without_a_key_none_is_sent() -> None:
