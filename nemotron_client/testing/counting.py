@@ -6,6 +6,7 @@ The vocabulary is loaded with the first count.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nemotron_client._json import is_array
 from nemotron_client.errors import InvalidRequestError
 from nemotron_client.tokens import TokenCounter
 
@@ -47,7 +48,7 @@ def token_ids(fields: Mapping[str, Any]) -> list[int]:
     """Return what `/tokenize` makes of a prompt; of a conversation only as many numbers as it has tokens."""
     from nemotron_client._tekken import ENCODING
 
-    if "prompt" not in fields:
+    if is_array(fields.get("messages")):  # a prompt beside it is passed over
         return [*range(prompt_tokens(fields))]
     ids = [_CONTROLS + rank for rank in ENCODING.encode_ordinary(fields["prompt"])]
     return [_START, *ids] if fields.get("add_special_tokens", True) else ids

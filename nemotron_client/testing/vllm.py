@@ -98,7 +98,7 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     if request.path == _TOKENIZE:
         check_tokenized(fields)
         yield from _wrong_model(fields.get("model"), served)
-        yield from _wrong_conversation(fields, served) if "messages" in fields else ()
+        yield from _wrong_conversation(fields, served) if is_array(fields.get("messages")) else ()
         return
     yield from contradictions(fields)
     body = chat_body(fields) if request.path == CHAT else text_body(fields)

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nemotron_client._json import is_array, is_object
@@ -83,6 +83,8 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
         yield http
 
 
+@example(odd=("/tokenize", {"messages": [user("Hello")], "prompt": None}))
+@example(odd=("/tokenize", {"messages": 3, "prompt": "Once"}))
 @given(odd=odd_bodies())
 def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -> None:
     path, body = odd
