@@ -15,7 +15,7 @@ from nemotron_client.testing.bodies import DEFAULT_OF_TEXT
 from nemotron_client.testing.counting import answer_tokens, first_tokens
 from nemotron_client.testing.grammar import grammar_error, malformed, pointed
 from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
-from nemotron_client.testing.replies import Answer, Reply, stream_error
+from nemotron_client.testing.replies import Answer, Reply, stream_error, whole
 
 STORY = (
     "Once upon a time there was a crane on the quay of a small port. It had lifted tea, pianos and once an elephant, "
@@ -51,13 +51,13 @@ def completion(request: RecordedRequest, window: int) -> Reply:
     said = _said(request.json)
     default = window if request.path == CHAT else DEFAULT_OF_TEXT
     wanted = request.json.get("max_completion_tokens") or request.json.get("max_tokens") or default
-    limit = min(wanted, window - request.tokens)
+    limit = min(whole(wanted), window - request.tokens)
     fits = answer_tokens(said.text, said.tool_calls, ended=True) <= limit
     return (said if fits else _shortened(said, request, limit))(request)
 
 
 def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
-    count = limit * (request.json.get("n") or 1)
+    count = limit * whole(request.json.get("n") or 1)
     usage: dict[str, object] = {"completion_tokens": count, "total_tokens": request.tokens + count}
     if not said.tool_calls:
         return Answer(text=first_tokens(said.text, limit), finish_reason="length", usage=usage)

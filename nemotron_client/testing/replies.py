@@ -13,6 +13,8 @@ from http import HTTPStatus
 from itertools import chain, islice
 from typing import Any, Literal, TypeAlias
 
+from pydantic import TypeAdapter
+
 from nemotron_client.testing.counting import answer_tokens
 from nemotron_client.testing.recorded import RecordedRequest
 
@@ -24,6 +26,8 @@ DONE = b"data: [DONE]\n\n"
 End = Literal["close", "cut", "reset", "hang"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+_WHOLE = TypeAdapter(int)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +123,7 @@ class Answer:
     def _counted(self, request: RecordedRequest) -> dict[str, object]:
         ended = self.finish_reason in {None, "stop", "tool_calls"}
         each = answer_tokens(self.text, self.tool_calls, ended=ended)
-        prompt, completion = request.tokens, each * (request.json.get("n") or 1)
+        prompt, completion = request.tokens, each * whole(request.json.get("n") or 1)
         return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
     def _body(
@@ -135,7 +139,7 @@ class Answer:
             extra = {**nulls, "prompt_text": None}
         return {
             **head,
-            "choices": [{"index": index, **choice} for index in range(fields.get("n") or 1)],
+            "choices": [{"index": index, **choice} for index in range(whole(fields.get("n") or 1))],
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
             "usage": usage,
@@ -168,7 +172,7 @@ class Answer:
         chat = head["object"] != "text_completion"
         options: Mapping[str, Any] = fields.get("stream_options") or {}
         mark: dict[str, object] = {"system_fingerprint": FINGERPRINT}  # on the last chunk only
-        choices = range(fields.get("n") or 1)
+        choices = range(whole(fields.get("n") or 1))
         if chat:
             role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
             rest: dict[str, object] = {"prompt_token_ids": None, "prompt_text": None}
@@ -265,6 +269,11 @@ def stream_error(status: int, message: str, *, type: str | None = None, text: st
         return replace(reply, chunks=chain(begun, [event.encode(), DONE]))
 
     return respond
+
+
+def whole(value: object) -> int:
+    """Read a number that may have come as a text, which vLLM takes as well."""
+    return _WHOLE.validate_python(value)
 
 
 def words(content: str) -> list[str]:
