@@ -52,7 +52,8 @@ def wheel(session: nox.Session) -> None:
     session.install("--force-reinstall", f"{built}[dev]")
     shutil.copytree(".", elsewhere, ignore=shutil.ignore_patterns(".*", "nemotron_client*"), dirs_exist_ok=True)
     session.chdir(elsewhere)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/typing/checkers.py")
 
 
 @nox.session

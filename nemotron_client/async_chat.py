@@ -92,7 +92,7 @@ class AsyncChatCompletions(AsyncResource):
             options: Everything else (docs/reference/options.md); only what is set is sent.
 
         Returns:
-            What to open: ``with client.chat.completions.stream(...) as stream: for event in stream: ...``.
+            What to open: ``async with client.chat.completions.stream(...) as stream: async for event in stream: ...``.
 
         Raises:
             InvalidRequestError: A message or an option is not possible; nothing was sent.

@@ -77,7 +77,9 @@ class AsyncNemotron(BaseClient[Nonblocking]):
         Raises:
             ConfigurationError: Something is missing or can't be.
         """
-        environment, api_key, headers = hidden(os.environ, api_key, headers)
+        environment, api_key, headers, wrong = hidden(os.environ, api_key, headers)
+        if wrong is not None:
+            raise wrong
         config = resolve(
             environment,
             api_key=api_key,

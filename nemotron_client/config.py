@@ -113,15 +113,19 @@ class Config:
 
 def hidden(
     environment: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None
-) -> tuple[dict[str, str], Secret | None, dict[str, str]]:
-    """Return what a client is made of in a form that a traceback with its locals shows no secret of."""
+) -> tuple[dict[str, str], Secret | None, dict[str, str], ConfigurationError | None]:
+    """Return what a client is made of in a form that a traceback with its locals shows no secret of.
+
+    What is of a wrong type is hidden too, so its error comes last, to be raised where nothing else is left.
+    """
     read = {name: environment[name] for name in ("NVIDIA_API_KEY", "NVIDIA_BASE_URL") if name in environment}
     if "NVIDIA_API_KEY" in read:
         read["NVIDIA_API_KEY"] = Secret(read["NVIDIA_API_KEY"])
-    expect("api_key", api_key, str, "a string")
-    expect("headers", headers, Mapping, "a mapping of names to strings")
-    secrets: dict[str, str] = {name: _secret(value) for name, value in (headers or {}).items()}
-    return read, None if api_key is None else Secret(api_key), secrets
+    wrong = _misfit("api_key", api_key, str, "a string")
+    wrong = wrong or _misfit("headers", headers, Mapping, "a mapping of names to strings")
+    given = headers if isinstance(headers, Mapping) else {}
+    secrets: dict[str, str] = {name: _secret(value) for name, value in given.items()}
+    return read, None if api_key is None else _secret(api_key), secrets, wrong
 
 
 def _secret(value: object) -> Secret:
@@ -228,9 +232,16 @@ def expect(name: str, value: object, kind: type, what: str) -> None:
     Raises:
         ConfigurationError: It is something else.
     """
-    if value is not None and not (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
-        shown = "..." if name in {"api_key", "headers"} else short(value)
-        raise ConfigurationError(f"{name}={shown} is of type {type(value).__name__}: give {what}.")
+    wrong = _misfit(name, value, kind, what)
+    if wrong is not None:
+        raise wrong
+
+
+def _misfit(name: str, value: object, kind: type, what: str) -> ConfigurationError | None:
+    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return None
+    shown = "..." if name in {"api_key", "headers"} else short(value)
+    return ConfigurationError(f"{name}={shown} is of type {type(value).__name__}: give {what}.")
 
 
 def bad_header(headers: Mapping[str, str]) -> str | None:

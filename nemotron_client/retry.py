@@ -144,7 +144,7 @@ class Retries:
             return None
         if self._policy.wait is not None:
             return min(max(error.retry_after, wait), left)
-        return error.retry_after + self._jitter.uniform(0, 0.25)
+        return min(error.retry_after + self._jitter.uniform(0, 0.25), left)
 
     def _after_outage(self, error: APIError, attempt: int, now: float) -> float | None:
         if self._outages >= self._policy.max_retries:

@@ -96,6 +96,10 @@ class _State:
         self._started = True
         self._events.extend(ToolStarted(job.tool_call) for job in self._loop.jobs)
 
+    def _tell(self, result: ToolResult | None) -> None:
+        if result is not None:
+            self._events.append(ToolFinished(result))
+
     def _ending(self) -> None:
         self._over = True
         self._events.append(RunFinished(self._loop.run))
@@ -147,7 +151,7 @@ class ToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            self._events.append(ToolFinished(self._threads.next()))
+            self._tell(self._threads.next())
         else:
             self._starting()
             self._threads.start()
@@ -211,7 +215,7 @@ class AsyncToolStream(_State):
         elif self._loop.status != "running":
             self._ending()
         elif self._started:
-            self._events.append(ToolFinished(await self._tasks.next()))
+            self._tell(await self._tasks.next())
         else:
             self._starting()
             self._tasks.start()

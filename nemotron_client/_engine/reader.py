@@ -80,7 +80,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
         self._sse = SSEDecoder()
         self._accumulator = accumulator
         self._read_chunk, self._mend_chunk, self._finish = read, mend, finish
-        self._start: bytearray | None = bytearray()  # what came before the first event; None from then on
+        self._start: bytearray | None = bytearray()  # what came before the first event that took the longer way
         self._not_a_stream: bytearray | None = None
         self._looked = False
         self._secrets = secrets
@@ -193,7 +193,7 @@ class StreamReader(Generic[ItemT, AnswerT]):
             self._take_whole(bytes(self._not_a_stream), items)
         else:
             last = self._sse.close()
-            if last is None and self._start is not None:
+            if last is None and self._start is not None and not self.progress:
                 self._not_expected(bytes(self._start), "there is no event in it")
             elif last is not None and (last.event == "error" or refusals.is_refusal(last.data)):
                 self._refuse(last.data)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from anyio.lowlevel import current_token
-
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine
 
     from anyio.lowlevel import EventLoopToken
@@ -37,10 +34,13 @@ def soon(loop: EventLoopToken) -> Callable[[Callable[[], None]], object]:
     return call_soon
 
 
-def spawn(name: str, run: Callable[[], Coroutine[object, object, None]], over: Callable[[], None]) -> object:
+def spawn(
+    loop: EventLoopToken, name: str, run: Callable[[], Coroutine[object, object, None]], over: Callable[[], None]
+) -> object:
     """Start a task that sees the caller's context variables.
 
     Args:
+        loop: The event loop that runs; a callback of asyncio's has no task by which anyio could tell.
         name: The task's.
         run: What it does.
         over: Called at its end on asyncio, whose tasks may never begin.
@@ -48,19 +48,13 @@ def spawn(name: str, run: Callable[[], Coroutine[object, object, None]], over: C
     Returns:
         The task, for the caller to keep, since asyncio might lose it.
     """
-    loop = _asyncio_loop()
-    if loop is not None:
-        task = loop.create_task(run(), name=name)
+    from asyncio import AbstractEventLoop
+
+    native = loop.native_token
+    if isinstance(native, AbstractEventLoop):
+        task = native.create_task(run(), name=name)
         task.add_done_callback(lambda _: over())
         return task
     from trio.lowlevel import spawn_system_task
 
     return spawn_system_task(run, name=name, context=copy_context())
-
-
-def _asyncio_loop() -> AbstractEventLoop | None:
-    """Return the event loop that runs; None if it is trio's."""
-    from asyncio import AbstractEventLoop
-
-    loop = current_token().native_token
-    return loop if isinstance(loop, AbstractEventLoop) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from threading import Lock
@@ -136,8 +136,9 @@ def checked_proxy(proxy: object) -> str | None:
     """
     if proxy is None:
         return None
-    if isinstance(proxy, str) and urlsplit(proxy).scheme in {"http", "https", "socks5", "socks5h"}:
-        return proxy
+    with suppress(ValueError):
+        if isinstance(proxy, str) and urlsplit(proxy).scheme in {"http", "https", "socks5", "socks5h"}:
+            return proxy
     raise ConfigurationError('proxy is no URL that can be used: give one such as "http://localhost:3128".')
 
 
@@ -168,8 +169,10 @@ def _no_bad_proxy() -> Generator[None]:
 
     try:
         yield
-    except (ValueError, httpx2.InvalidURL, ImportError) as error:  # ImportError: SOCKS needs another package
+    except ImportError as error:  # SOCKS needs another package
         raise ConfigurationError(f"The proxy can't be used; see proxy=... and HTTPS_PROXY. {error}") from None
+    except (ValueError, httpx2.InvalidURL):  # whose words hold a part of a password with a slash in it
+        raise ConfigurationError("The proxy is no URL that can be used; see proxy=... and HTTPS_PROXY.") from None
 
 
 def _limits() -> httpx2.Limits:

@@ -139,7 +139,7 @@ class AsyncBody:
             soon(self.loop)(self._tell)
 
     def _tell(self) -> None:
-        self._telling = spawn("nemotron-abandoned", self._close_response, lambda: None)
+        self._telling = spawn(self.loop, "nemotron-abandoned", self._close_response, lambda: None)
 
     async def _close_response(self) -> None:
         with suppress(Exception):  # nobody is there to be told

@@ -54,20 +54,24 @@ class ToolTasks:
         with anyio.CancelScope(shield=True):
             while self._running:
                 await self._change()
-        wind_up(self._loop, self._over, error)
+        over = [*self._over]
+        self._over.clear()  # it may be left again
+        wind_up(self._loop, over, error)
 
     def start(self) -> None:
         """Begin to run the jobs."""
         self._waiting.extend(self._loop.jobs)
         self._fill()
 
-    async def next(self) -> ToolResult:
-        """Wait for the next job that is over, or has run too long, and tell the loop.
+    async def next(self) -> ToolResult | None:
+        """Wait for the next job that is over, or has run too long, and tell the loop; None if another task ended it.
 
         Raises:
             BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
         """
         while not self._over:
+            if not self._running and not self._waiting:
+                return None
             await self._change()
         self._fill()
         return taken(self._loop, *self._over.popleft())
@@ -77,7 +81,7 @@ class ToolTasks:
             job = self._waiting.popleft()
             self._running[job] = scope = anyio.CancelScope()
             run = partial(self._run, job, scope)
-            self._tasks.append(spawn("nemotron-tool", run, partial(self._cancelled, job)))
+            self._tasks.append(spawn(current_token(), "nemotron-tool", run, partial(self._cancelled, job)))
 
     async def _change(self) -> None:
         if self._changed.is_set():

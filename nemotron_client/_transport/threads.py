@@ -80,6 +80,7 @@ class ToolThreads:
         over = [(running.job, outcome) for running, outcome in ended if running in self._running]
         for running in self._running.difference(running for running, _ in ended):
             running.give_up()
+            self._over.put((running, Raised(TimeoutError(), 0.0)))  # for a thread that waits in `next`
         self._running.clear()
         wind_up(self._loop, over, error)
 
@@ -92,8 +93,8 @@ class ToolThreads:
             self._waiting.extend(jobs)
             self._fill()
 
-    def next(self) -> ToolResult:
-        """Wait for the next job that is over, or has run too long, and tell the loop.
+    def next(self) -> ToolResult | None:
+        """Wait for the next job that is over, or has run too long, and tell the loop; None if another thread ended it.
 
         Raises:
             BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
@@ -103,6 +104,8 @@ class ToolThreads:
             return taken(self._loop, job, outcome(job, _awaited_elsewhere))
         while True:
             self._fill()
+            if not self._running:
+                return None
             first = min(self._running, key=_Running.deadline)
             wait = first.deadline() - monotonic()
             try:

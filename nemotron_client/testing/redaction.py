@@ -34,6 +34,7 @@ _NAMES = (
     r"|[\w-]*(?:access|api|auth|bearer|csrf|id|private|refresh|secret|security|session|xsrf)[-_]?tokens?)"
 )
 _NAME = re.compile(_NAMES, re.IGNORECASE)
+_KINDS = ("object", "array", "string", "number", "integer", "boolean", "null")  # of a JSON schema
 # Where there is a group, it is the secret; or else all is.
 _PATTERNS = (
     re.compile(rf'"{_NAMES}"\s*:\s*"((?:[^"\\]|\\.)*)', re.IGNORECASE | re.DOTALL),
@@ -208,7 +209,7 @@ def _strings(value: JsonValue, *, secret: bool) -> Iterator[tuple[bool, str]]:
 
 def _holds(name: str, value: JsonValue, *, secret: bool) -> bool:
     # A schema tells of a parameter named `api_key`, and holds none.
-    is_schema = isinstance(value, dict) and not {"type", "$ref", "anyOf"}.isdisjoint(value)
+    is_schema = isinstance(value, dict) and (value.get("type") in _KINDS or "$ref" in value or "anyOf" in value)
     return not is_schema and (secret or _NAME.fullmatch(name) is not None)
 
 

@@ -190,6 +190,9 @@ class EitherToolStream:
     async def until_done(self) -> ToolRun:
         return await _finish(self.inner, self.inner.until_done)
 
+    async def close(self) -> None:
+        await _finish(self.inner, self.inner.close)
+
     @property
     def run(self) -> ToolRun:
         return self.inner.run

@@ -5,7 +5,7 @@ import pickle
 import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
@@ -221,3 +221,25 @@ class TestWhereAKeyGoes:
         monkeypatch.setenv("NVIDIA_API_KEY", KEY)
         assert await self.sent(in_process, "https://example.com/v1", "made-up") == "Bearer made-up"
         assert await self.sent(in_process, None, "made-up") == "Bearer made-up"
+
+
+@pytest.mark.parametrize("kind", [Nemotron, AsyncNemotron])
+@pytest.mark.parametrize("given", [{"headers": "x"}, {"api_key": KEY.encode()}], ids=["headers", "bytes"])
+def test_a_setting_of_another_type_beside_a_key(
+    kind: Callable[..., object], given: dict[str, object], spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVIDIA_API_KEY", KEY)
+    with pytest.raises(ConfigurationError) as caught:
+        kind(**{"api_key": KEY, **given})
+    own = caught.value.with_traceback(caught.tb.tb_next)  # the test's own frame holds it, of course
+    spy.look_at(own)
+
+
+@pytest.mark.parametrize("proxy", [f"http://user:{KEY}/x@host:80", f"http://user:{KEY}@[::1"])
+def test_a_proxy_with_a_password_that_breaks_its_url(proxy: str) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="is no URL that can be used") as caught,
+        Nemotron(base_url="http://localhost:9/v1", model="m", proxy=proxy, max_retries=0) as client,
+    ):
+        client.chat.completions.create(messages="Hello")
+    assert KEY not in str(caught.value)

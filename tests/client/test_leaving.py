@@ -1,5 +1,6 @@
 """A stream that is left gives its connection back at once; one that is read to its end lets the next use it."""
 
+import asyncio
 import gc
 import itertools
 import threading
@@ -206,6 +207,21 @@ async def drop_and_ask(client: Either, server: MockServer) -> None:
     server.always(None)
     with anyio.fail_after(5):
         assert (await client.create(timeout=5)).text
+
+
+@pytest.mark.filterwarnings("ignore:AsyncStream was left open:ResourceWarning")
+def test_it_does_so_too_where_anyio_did_not_start_the_event_loop(endless: MockServer) -> None:
+    async def drop() -> None:
+        async with httpx2.AsyncClient(verify=NO_CERTIFICATES, limits=httpx2.Limits(max_connections=1)) as one:
+            client = AsyncNemotron(base_url=endless.base_url, http_client=one)
+            stream = await client.chat.completions.create(messages="Hello", stream=True)
+            await anext(stream)
+            del stream
+            gc.collect()
+            endless.always(None)
+            assert (await client.chat.completions.create(messages="Hello", timeout=5)).text
+
+    asyncio.run(drop())
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

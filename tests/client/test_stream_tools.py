@@ -472,3 +472,31 @@ def test_a_tool_that_outlives_its_event_loop_does_no_harm(backend: str, server: 
     assert anyio.run(run, backend=backend) == "timed_out"
     waiting.released.set()
     assert waiting.ended.wait(NOW)
+
+
+async def test_a_run_that_another_task_closes_is_over_for_who_reads_it(
+    client: Either, server: MockServer, waiting: Waiting
+) -> None:
+    server.reply(tool_calls(("wait_async", {})))
+    async with client.stream_tools("Wait", [waiting.wait_async]) as stream, anyio.create_task_group() as tasks:
+
+        async def close() -> None:
+            await in_thread(lambda: waiting.begun.wait(NOW))
+            await stream.close()
+
+        tasks.start_soon(close)
+        with anyio.fail_after(NOW):
+            events = [event async for event in stream]
+    assert isinstance(events[-1], ToolStarted)
+    assert waiting.cancelled.wait(NOW)
+
+
+async def test_a_run_may_be_closed_more_than_once(client: Either, server: MockServer) -> None:
+    server.reply(tool_calls(("get_weather", {"city": "Paris"}), ("get_weather", {"city": "Rome"})))
+    async with client.stream_tools("What is the weather?", [get_weather]) as stream:
+        async for event in stream:
+            if isinstance(event, ToolFinished):
+                break
+        await anyio.wait_all_tasks_blocked()
+        await stream.close()
+    assert stream.run.results

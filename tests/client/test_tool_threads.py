@@ -85,7 +85,8 @@ class Slow:
 
     def give_up_the_first(self, threads: ToolThreads) -> None:
         threads.start()
-        assert threads.next().outcome == "timed_out"
+        assert (over := threads.next()) is not None
+        assert over.outcome == "timed_out"
         self.slow_may_end.set()
         self.thread.get(timeout=NOW).join(NOW)
 
@@ -96,7 +97,8 @@ def test_a_result_that_comes_after_its_tool_was_given_up_is_dropped() -> None:
     with ToolThreads(slow.loop) as threads:
         slow.give_up_the_first(threads)
         slow.other_may_end.set()
-        assert threads.next().text == "in time"
+        assert (over := threads.next()) is not None
+        assert over.text == "in time"
     assert [result.outcome for result in slow.loop.run.results] == ["timed_out", "ok"]
 
 

@@ -561,3 +561,10 @@ def test_a_ping_is_neither_a_chunk_nor_content() -> None:
     reader = chat_chunks(asked(SECRETS))
     assert reader.feed(b'event: ping\ndata: {"time": 1}\n\n') == []
     assert (reader.progress, reader.ended) == (0, False)
+
+
+def test_a_comment_before_a_stream_that_comes_in_pieces_is_no_sign_that_it_is_none() -> None:
+    reader = chat_chunks(asked(SECRETS))
+    for piece in (b": ping\n\n", HELLO, STOP, None):
+        reader.feed(piece)
+    assert (reader.ended, reader.error) == (True, None)

@@ -80,6 +80,12 @@ def test_no_wait_is_longer_than_a_system_can_wait() -> None:
     assert rule.delay(refused(429, retry_after=1e300), attempt=1, now=0.0) == LONGEST
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wait_that_the_purse_just_covers_is_waited(seed: int) -> None:
+    rule = retries(RetryPolicy(rate_limit_wait=60), seed=seed)
+    assert rule.delay(refused(429, retry_after=60), attempt=1, now=0.0) == 60
+
+
 def of_kind(kind: type[APIStatusError], status: int) -> APIStatusError:
     error = kind("x")
     error.status_code = status
