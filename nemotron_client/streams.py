@@ -51,10 +51,11 @@ class UnopenedStream(Generic[StreamT]):
         self._opened: list[StreamT] = []  # none, or the one
 
     def __enter__(self) -> StreamT:
-        """Send the request and give the stream.
+        """Send the request (of a run of tools, with its first event) and give the stream.
 
         Raises:
             APIError: It was refused, or no answer came.
+            ContextOverflowError: It doesn't fit the window.
             ConfigurationError: It was opened before.
             InvalidRequestError: It goes on with a paused run that was resumed before.
         """
@@ -79,10 +80,11 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
         self._opened: list[AsyncStreamT] = []  # none, or the one
 
     async def __aenter__(self) -> AsyncStreamT:
-        """Send the request and give the stream.
+        """Send the request (of a run of tools, with its first event) and give the stream.
 
         Raises:
             APIError: It was refused, or no answer came.
+            ContextOverflowError: It doesn't fit the window.
             ConfigurationError: It was opened before.
             InvalidRequestError: It goes on with a paused run that was resumed before.
         """

@@ -123,7 +123,6 @@ def chat_call(
         InvalidRequestError: A message or an option is not possible, or can't be written as JSON.
         InvalidConversationError: A message breaks a rule of the model and can't be put right.
         ToolDefinitionError: A tool can't be offered.
-        ConfigurationError: ``timeout`` or the retry options are not possible.
     """
     given = read_messages(messages)
     body = check(options, ChatParameters)

@@ -32,6 +32,7 @@ DECIDED = {
     "--distributed-executor-backend": "use --backend",
     "--gpu-memory-utilization": "use --gpu-memory-utilization before the --",
     "--headless": "it follows from --node-rank",
+    "--hf-token": "the weights are in --weights, and a list of processes would show it",
     "--host": "use --host before the --",
     "--kv-cache-dtype": "use --kv-cache",
     "--master-addr": "use --head",
