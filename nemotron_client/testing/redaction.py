@@ -55,6 +55,7 @@ _PATTERNS = (
 )
 # What a model says comes in pieces, each in an event of its own, so that a key is nowhere in one piece.
 _DELTA = re.compile(r'"(arguments|content|reasoning|reasoning_content|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_INDEX = re.compile(r'"index"\s*:\s*(\d+)')
 
 Edit: TypeAlias = tuple[int, int, str]
 """From where to where, and what to put there."""
@@ -152,9 +153,14 @@ class Redactor:
                     yield start, end, HIDDEN
 
     def _edits_of_deltas(self, body: str) -> Iterator[Edit]:
-        pieces: dict[str, list[tuple[int, int]]] = {}
+        pieces: dict[tuple[str, ...], list[tuple[int, int]]] = {}
         for found in _DELTA.finditer(body):
-            pieces.setdefault(found[1], []).append(found.span(2))
+            pieces.setdefault((found[1],), []).append(found.span(2))
+            begin = body.rfind("\n", 0, found.start()) + 1
+            if body.startswith("data:", begin):  # those of each choice and call once more, as their events take turns
+                end = body.find("\n", found.end())
+                indexes = _INDEX.findall(body, begin, len(body) if end < 0 else end)
+                pieces.setdefault((found[1], "of", *indexes), []).append(found.span(2))
         for spans in pieces.values():
             whole = "".join(body[start:end] for start, end in spans)
             for from_, to, put in _merged(self._edits(whole)):
@@ -170,7 +176,7 @@ class Redactor:
 def _merged(edits: Iterable[Edit]) -> list[Edit]:
     """Return edits in their order, with those that overlap made one."""
     merged: list[Edit] = []
-    for start, end, put in sorted(edits):
+    for start, end, put in sorted(set(edits)):
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]), HIDDEN)
         else:

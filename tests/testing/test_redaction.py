@@ -250,6 +250,18 @@ def test_arguments_in_pieces_are_put_together_for_their_names() -> None:
     assert len(kept) == len(events)
 
 
+@pytest.mark.parametrize("end", ["", "\n\n"])
+def test_a_key_that_a_choice_spells_out_while_another_speaks_is_found(end: str) -> None:
+    said = [(0, "It is nvapi-abc"), (1, "Good "), (0, "def-ghi-jkl."), (1, "day")]
+    events = [
+        f"data: {json.dumps({'choices': [{'index': index, 'delta': {'content': text}}]})}\n\n" for index, text in said
+    ]
+    kept = "".join(Redactor().chunks(["".join(events).rstrip() + end]))
+    assert "abc" not in kept
+    assert "def-ghi" not in kept
+    assert "day" in kept
+
+
 # --- What the user adds ---
 
 
