@@ -87,6 +87,7 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
 @example(odd=("/tokenize", {"messages": 3, "prompt": "Once"}))
 @example(odd=("/v1/chat/completions", {"messages": [user("Hello")], "max_tokens": "1", "n": "1"}))
 @example(odd=("/v1/chat/completions", {"messages": [{"role": "user", "content": 5}]}))
+@example(odd=("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello", "name": 5}]}))
 @given(odd=odd_bodies())
 def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -> None:
     path, body = odd
