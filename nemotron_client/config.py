@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from ._json import short
+from ._json import is_object, short
 from .budget import TokenBudget
 from .errors import ConfigurationError
 from .retry import RetryPolicy
@@ -123,8 +123,7 @@ def hidden(
         read["NVIDIA_API_KEY"] = Secret(read["NVIDIA_API_KEY"])
     wrong = _misfit("api_key", api_key, str, "a string")
     wrong = wrong or _misfit("headers", headers, Mapping, "a mapping of names to strings")
-    given = headers if isinstance(headers, Mapping) else {}
-    secrets: dict[str, str] = {name: _secret(value) for name, value in given.items()}
+    secrets: dict[str, str] = {name: _secret(value) for name, value in headers.items()} if is_object(headers) else {}
     return read, None if api_key is None else _secret(api_key), secrets, wrong
 
 
