@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ToolTasks:
-    """The tools of one run; open it with ``async with``, whose end cancels those that still run and waits for them.
+    """The tools of one run; the end of its ``async with`` cancels those that still run and waits for them.
 
     Each is a task of the event loop's own. A task group would have to stay open while the caller handles events, and
     could be closed by no other task than its own; but a generator of the caller's, that is left, is closed by any.

@@ -17,7 +17,7 @@ from functools import partial
 from inspect import isawaitable
 from math import inf
 from queue import Empty, SimpleQueue
-from threading import TIMEOUT_MAX, Thread
+from threading import TIMEOUT_MAX, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -57,7 +57,7 @@ Outcome: TypeAlias = ToolResult | Raised
 
 
 class ToolThreads:
-    """The tools of one run; open it with ``with``, whose end gives up those that still run."""
+    """The tools of one run; the end of its ``with`` gives up those that still run."""
 
     def __init__(self, loop: ToolLoop) -> None:
         """Begin with nothing to run; the results go to this loop."""
@@ -65,6 +65,7 @@ class ToolThreads:
         self._alone: Job | None = None
         self._waiting: deque[Job] = deque()
         self._running: set[_Running] = set()
+        self._lock = Lock()  # of what is running and what waits, since another thread may end it all
         self._over: SimpleQueue[tuple[_Running, Outcome]] = SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -75,13 +76,18 @@ class ToolThreads:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take what is over by now, cancel what can be cancelled, and leave the rest to itself."""
-        self._waiting.clear()
-        ended = [self._over.get() for _ in range(self._over.qsize())]
-        over = [(running.job, outcome) for running, outcome in ended if running in self._running]
-        for running in self._running.difference(running for running, _ in ended):
+        with self._lock:
+            self._waiting.clear()
+            left = frozenset(self._running)
+            self._running.clear()
+        ended: list[tuple[_Running, Outcome]] = []
+        with suppress(Empty):
+            while True:
+                ended.append(self._over.get_nowait())
+        over = [(running.job, outcome) for running, outcome in ended if running in left]
+        for running in left.difference(running for running, _ in ended):
             running.give_up()
             self._over.put((running, Raised(TimeoutError(), 0.0)))  # for a thread that waits in `next`
-        self._running.clear()
         wind_up(self._loop, over, error)
 
     def start(self) -> None:
@@ -104,25 +110,31 @@ class ToolThreads:
             return taken(self._loop, job, outcome(job, _awaited_elsewhere))
         while True:
             self._fill()
-            if not self._running:
+            running = tuple(self._running)  # which another thread may empty at any moment
+            if not running:
                 return None
-            first = min(self._running, key=_Running.deadline)
+            first = min(running, key=_Running.deadline)
             wait = first.deadline() - monotonic()
             try:
-                running, over = self._over.get(timeout=None if wait > TIMEOUT_MAX else max(0.0, wait))
+                ended, over = self._over.get(timeout=None if wait > TIMEOUT_MAX else max(0.0, wait))
             except Empty:
-                self._running.remove(first)
-                first.give_up()
-                return taken(self._loop, first.job, timed_out(first.job, monotonic() - first.began))
-            if running in self._running:  # and was not given up
-                self._running.remove(running)
-                return taken(self._loop, running.job, over)
+                ended, over = first, None
+            with self._lock:
+                was_given_up = ended not in self._running
+                self._running.discard(ended)
+            if was_given_up:
+                continue
+            if over is None:
+                ended.give_up()
+                over = timed_out(ended.job, monotonic() - ended.began)
+            return taken(self._loop, ended.job, over)
 
     def _fill(self) -> None:
-        while self._waiting and len(self._running) < MOST_AT_ONCE:
-            running = _Running(self._waiting.popleft())
-            self._running.add(running)
-            running.start(self._over)
+        with self._lock:
+            while self._waiting and len(self._running) < MOST_AT_ONCE:
+                running = _Running(self._waiting.popleft())
+                self._running.add(running)
+                running.start(self._over)
 
 
 class _Running:

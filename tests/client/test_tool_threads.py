@@ -140,3 +140,17 @@ def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited_for_i
         raise pressed
     assert [result.outcome for result in loop.run.results] == ["ok", "failed"]
     assert getattr(pressed, "run", None) == loop.run
+
+
+def test_whoever_waits_is_woken_when_another_thread_ends_it_all() -> None:
+    def ends_it() -> str:
+        """Leave the run, as another thread may at any moment."""
+        threads.__exit__(None, None, None)
+        return "too late"
+
+    loop = ToolLoop("Go", [tool(ends_it, timeout=NOW)])
+    loop.received(calling(("ends_it", "")))
+    threads = ToolThreads(loop)
+    threads.start()
+    assert threads.next() is None
+    assert loop.run.results == ()
