@@ -40,7 +40,7 @@ class AsyncResource:
         """Return when the call began; a server of one's own is asked for its models first, by one task only."""
         began = monotonic()
         if not learning.knows_enough(self._client, call, now=began):
-            async with self._driver.asking(call.timeout.total):
+            async with self._driver.asking(learning.longest_wait(call)):
                 await self._driver.run(learning.learn(self._client, call, now=began))
         if flows.is_counted(self._client, call):  # in a thread, for a free event loop; the flow finds it judged
             await to_thread.run_sync(flows.judged, self._client, call, abandon_on_cancel=True)

@@ -38,7 +38,7 @@ class Resource:
         """Return when the call began; a server of one's own is asked for its models first, by one thread only."""
         began = monotonic()
         if not learning.knows_enough(self._client, call, now=began):
-            with self._driver.asking(call.timeout.total):
+            with self._driver.asking(learning.longest_wait(call)):
                 self._driver.run(learning.learn(self._client, call, now=began))
         return began
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from copy import copy
 from typing import Self
 
 from pydantic import BaseModel, model_validator
@@ -16,7 +16,7 @@ from nemotron_client.timeouts import Timeout
 
 from . import calls, wire
 from .exchange import Flow, Response
-from .sending import Client, send
+from .sending import Client, Unanswered, send
 
 # No server has a smaller window; a call that surely takes less needn't know it.
 _SMALLEST_WINDOW = 2048
@@ -36,13 +36,21 @@ def knows_enough(client: Client, call: calls.Call, *, now: float) -> bool:
     return candidate is None or candidate.budget.limit is not None or candidate.proven(_SMALLEST_WINDOW)
 
 
+def longest_wait(call: calls.Call) -> float | None:
+    """Return for how many seconds a call waits at the most for what the server is asked first; None for no limit."""
+    total = call.timeout.total
+    if call.model is None:
+        return total
+    return _LONGEST_FOR_WINDOWS if total is None else min(total / 2, _LONGEST_FOR_WINDOWS)
+
+
 def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
     """Ask the server which models it offers, if the call needs to know and nobody has asked.
 
     Args:
         client: Who asks.
         call: For what.
-        now: The time, in seconds of the driver's clock.
+        now: When the call began, in seconds of the driver's clock; it may have waited for another's question since.
 
     Returns:
         The time after it.
@@ -53,6 +61,7 @@ def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
     """
     if knows_enough(client, call, now=now):
         return now
+    _fail_alike(client.shared.unanswered, call, began=now)
     try:
         offered, now = yield from _offered(client, call, now)
     except APIError as error:
@@ -61,6 +70,7 @@ def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
             client.shared.windows_due = now + _UNTIL_THE_NEXT
             return now
         if not isinstance(error, NotFoundError):
+            client.shared.unanswered = Unanswered(error, now, call.timeout, call.retry)
             raise
         # A server without that route mostly takes any name.
         client.shared.windows, client.shared.served = {}, Model(id=MODEL)
@@ -71,6 +81,17 @@ def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
         msg = f"{client.config.base_url} offers several models or none ({names}): pass model=... to say which."
         raise ConfigurationError(msg)
     return now
+
+
+def _fail_alike(unanswered: Unanswered | None, call: calls.Call, *, began: float) -> None:
+    """Raise the failure that a call without a model has waited for, instead of asking again: so would each after it."""
+    if (
+        call.model is None
+        and unanswered is not None
+        and began < unanswered.at
+        and (call.timeout, call.retry) == (unanswered.timeout, unanswered.retry)
+    ):
+        raise copy(unanswered.error)
 
 
 def note(client: Client, offered: ModelList) -> None:
@@ -96,8 +117,7 @@ def _parent(model: Model) -> str | None:
 def _offered(client: Client, call: calls.Call, now: float) -> Flow[tuple[ModelList, float]]:
     timeout, retry = call.timeout, call.retry
     if call.model is not None:
-        total = inf if timeout.total is None else timeout.total / 2
-        timeout, retry = Timeout.of(min(total, _LONGEST_FOR_WINDOWS), timeout), _ONCE
+        timeout, retry = Timeout.of(longest_wait(call), timeout), _ONCE
     question = calls.get_call(client.config, f"{client.config.base_url}/models", timeout=timeout, retry=retry)
 
     def read(response: Response, _: ResponseInfo) -> tuple[ModelList, float]:

@@ -27,8 +27,9 @@ from nemotron_client.events import (
     RetryScheduled,
 )
 from nemotron_client.options import Method
-from nemotron_client.retry import Brake, Retries
+from nemotron_client.retry import Brake, Retries, RetryPolicy
 from nemotron_client.servers import Model
+from nemotron_client.timeouts import Timeout
 
 from . import calls, failures, refusals
 from .admission import Templates
@@ -43,6 +44,16 @@ _FIRST_POLL, _LONGEST_POLL = 0.5, 5.0  # seconds; NVCF gives up after 10 s witho
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A question that failed: why, when, and how patient it was."""
+
+    error: APIError
+    at: float
+    timeout: Timeout
+    retry: RetryPolicy
+
+
 @dataclass(slots=True)
 class Shared:
     """What all calls of a client, its copies included, have in common.
@@ -54,6 +65,7 @@ class Shared:
         served: The model that a server of one's own offers, once it was asked.
         windows: By model, the window in tokens that the server tells; None until it has told.
         windows_due: From when on it may be asked for them, in seconds of the driver's clock.
+        unanswered: What became of the last question for the models, if it failed.
         templates: By model, what answers have told of its chat template.
         deprecations: The models whose end has been told.
         methods: By model, the way of asking for a form that has worked.
@@ -66,6 +78,7 @@ class Shared:
     served: Model | None = None
     windows: dict[str, int] | None = None
     windows_due: float = -inf
+    unanswered: Unanswered | None = None
     templates: defaultdict[str, Templates] = field(default_factory=lambda: defaultdict(Templates))
     deprecations: set[str] = field(default_factory=set[str])
     methods: dict[str, Method] = field(default_factory=dict[str, "Method"])
@@ -104,9 +117,7 @@ def send(
     shared, request = client.shared, call.request(now=started)
     retries = Retries(call.retry, started=started, deadline=request.deadline, jitter=shared.jitter)
     attempts: list[Attempt] = []
-    delay = shared.brake.reserve(now) or 0.0
-    if delay:
-        shared.notify(RateLimited(delay))
+    delay = _first_wait(shared, request, retries, now)
     while True:
         number = len(attempts) + 1
         shared.notify(RequestSent(request.method, request.url, number))
@@ -141,6 +152,18 @@ def send(
             shared.brake.passed()
             _notice_deprecation(shared, call, reply)
             return result
+
+
+def _first_wait(shared: Shared, request: Request, retries: Retries, now: float) -> float:
+    """Return for how long the 429s of other calls hold this one up; fail at once where its turn would come too late."""
+    left = max(retries.time_left(now), 0.0)
+    wait = shared.brake.reserve(now, within=left)
+    if wait is None:
+        why = f"after 429s to other calls its turn comes later than in the {left:.3g} s it has"
+        raise failures.connection_failure(request, Failure("total", why, now, now))
+    if wait:
+        shared.notify(RateLimited(wait))
+    return wait
 
 
 def _wait(brake: Brake, retries: Retries, reply: Reply, error: APIError) -> float | None:

@@ -151,7 +151,7 @@ class Blocking:
         self._given = http_client
         self._load = Load()
         self.bodies = set[Body]()  # that are open
-        self._asking = Lock()
+        self._asking: dict[int, Lock] = {}  # by process: a fork may copy one that a thread of its parent holds
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
         self._lock = Lock()
         self._process = os.getpid()
@@ -178,12 +178,13 @@ class Blocking:
             limit: How many seconds to wait for it. Who has waited so long goes on without, to be told that its time is
                 up.
         """
-        held = self._asking.acquire(timeout=-1 if limit is None else limit)
+        lock = self._asking.setdefault(os.getpid(), Lock())
+        held = lock.acquire(timeout=-1 if limit is None else limit)
         try:
             yield
         finally:
             if held:
-                self._asking.release()
+                lock.release()
 
     def left(self) -> None:
         """Take note that a request is over."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import trio
 from anyio.abc import TaskStatus
 
 from nemotron_client import APIConnectionError, AsyncNemotron, ConfigurationError, Nemotron
+from nemotron_client._transport.blocking import Blocking
 from nemotron_client.testing import MockServer, RecordedRequest, Reply, problem, text
 from tests.client.conftest import Connect
 from tests.client.either import in_thread
@@ -210,3 +212,13 @@ async def test_an_asynchronous_client_in_two_running_loops_says_that_it_can_not(
         await in_thread(lambda: anyio.run(ask_from_another, backend=other))
     assert (await client.chat.completions.create(messages="Hello")).text
     assert server.posts == 2
+
+
+def test_a_process_that_is_forked_while_the_server_is_asked_for_its_models_does_not_wait_for_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = Blocking(None, proxy=None, verify=True)
+    with driver.asking(None), monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: 0)
+        with driver.asking(None):
+            pass

@@ -429,7 +429,23 @@ def test_asking_for_the_models_name_counts_to_the_total_and_to_the_elapsed_time(
 def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     who = client()
     who.shared.brake.limited(sent=0.0, now=0.0, delay=0.0)
-    for _ in range(100):
-        who.shared.brake.reserve(0.0)  # others are before it
+
+    def others_come_before_it(_: HookEvent) -> None:
+        for _turn in range(100):
+            who.shared.brake.reserve(0.0)
+
+    who.shared.notify = others_come_before_it
     with pytest.raises(InternalServerError):
         asking(who, timeout=4).end(reply(500, now=0.1))
+
+
+def test_a_call_whose_turn_comes_after_its_deadline_fails_at_once() -> None:
+    events: list[HookEvent] = []
+    who = client(events=events)
+    who.shared.brake.limited(sent=0.0, now=0.0, delay=30.0)
+    hurried = asking(who, timeout=20, now=1.0)
+    with pytest.raises(APITimeoutError, match="after 429s to other calls its turn comes later than in the 20 s it has"):
+        hurried.end()
+    assert hurried.requests == []
+    assert events == []
+    assert asking(who, timeout=40, now=1.0).end(OK).response.attempts[0].waited == 29.0

@@ -11,7 +11,7 @@ from nemotron_client._engine.sending import Client
 from nemotron_client.budget import TokenBudget
 from nemotron_client.completions import ChatCompletion
 from nemotron_client.config import MODEL, Config
-from nemotron_client.errors import APITimeoutError, TokenBudgetExceededError
+from nemotron_client.errors import APIConnectionError, APITimeoutError, TokenBudgetExceededError
 from tests.engine.driving import HOSTED, OWN, Talk, answer, client, config, failure, reply
 
 OK = reply(200, answer())
@@ -165,3 +165,29 @@ def test_copies_of_a_client_know_what_it_has_learned() -> None:
     settings: Config = replace(who.config, budget=TokenBudget(reserve=2))
     with pytest.raises(TokenBudgetExceededError, match="the limit of 1,000"):
         asking(Client(settings, who.shared)).end()
+
+
+def test_a_call_that_waited_for_a_question_that_failed_fails_with_it_and_asks_nothing() -> None:
+    who = own(model=None)
+    with pytest.raises(APIConnectionError) as first:
+        asking(who, max_retries=0).end(failure("refused", now=7.0))
+    waited = asking(who, now=6.5, max_retries=0)
+    with pytest.raises(APIConnectionError) as second:
+        waited.end()
+    assert waited.requests == []
+    assert str(second.value) == str(first.value)
+    assert second.value is not first.value  # each caller has its own traceback
+
+
+@pytest.mark.parametrize(
+    ("now", "options"),
+    [(7.0, {"max_retries": 0}), (1.0, {"max_retries": 1}), (1.0, {"max_retries": 0, "timeout": 9})],
+    ids=["later", "with-more-tries", "with-another-limit"],
+)
+def test_any_other_call_asks_again(now: float, options: dict[str, object]) -> None:
+    who = own(model=None)
+    with pytest.raises(APIConnectionError):
+        asking(who, max_retries=0).end(failure("refused", now=7.0))
+    again = asking(who, now=now, **options)  # type: ignore[arg-type] # messages is given
+    again.end(offering({"id": "m"}), OK)
+    assert paths(again) == ["/models", "/chat/completions"]
