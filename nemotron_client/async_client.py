@@ -77,7 +77,7 @@ class AsyncNemotron(BaseClient[Nonblocking]):
         Raises:
             ConfigurationError: Something is missing or can't be.
         """
-        environment, api_key, headers, wrong = hidden(os.environ, api_key, headers)
+        environment, api_key, headers, proxy, wrong = hidden(os.environ, api_key, headers, proxy)
         if wrong is not None:
             raise wrong
         config = resolve(

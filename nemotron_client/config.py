@@ -51,8 +51,17 @@ def redact(data: bytes, headers: Mapping[str, str]) -> bytes:
         if isinstance(value, Secret):
             for secret in (value, value.partition(" ")[2]):  # "Bearer ..." is repeated whole, or without its scheme
                 if len(secret) >= _SHORTEST_SECRET:
-                    data = data.replace(secret.encode(), b"***")
+                    for spelling in _spellings(secret):
+                        data = data.replace(spelling.encode(), b"***")
     return data
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """Return a secret as it is, and as JSON spells it: some servers escape the slash too, which nothing asks for."""
+    if secret.isalnum() or not set(secret).intersection('/"\\'):
+        return (secret,)
+    quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
+    return (quoted.replace("/", "\\/"), quoted, secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Config:
         Raises:
             ConfigurationError: A setting is not possible.
         """
-        expect("budget", budget, TokenBudget, "a TokenBudget")
+        _expect_all(model, max_retries, retry, budget)
         return replace(
             self,
             model=model or self.model,
@@ -112,8 +121,8 @@ class Config:
 
 
 def hidden(
-    environment: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None
-) -> tuple[dict[str, str], Secret | None, dict[str, str], ConfigurationError | None]:
+    environment: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None, proxy: str | None
+) -> tuple[dict[str, str], Secret | None, dict[str, str], Secret | None, ConfigurationError | None]:
     """Return what a client is made of in a form that a traceback with its locals shows no secret of.
 
     What is of a wrong type is hidden too, so its error comes last, to be raised where nothing else is left.
@@ -124,7 +133,11 @@ def hidden(
     wrong = _misfit("api_key", api_key, str, "a string")
     wrong = wrong or _misfit("headers", headers, Mapping, "a mapping of names to strings")
     secrets: dict[str, str] = {name: _secret(value) for name, value in headers.items()} if is_object(headers) else {}
-    return read, None if api_key is None else _secret(api_key), secrets, wrong
+    return read, _hidden(api_key), secrets, _hidden(proxy), wrong
+
+
+def _hidden(value: object) -> Secret | None:
+    return None if value is None else _secret(value)
 
 
 def _secret(value: object) -> Secret:
@@ -167,10 +180,7 @@ def resolve(
         ConfigurationError: Something is missing or can't be; nothing in it shows a key.
     """
     expect("base_url", base_url, str, "a string")
-    expect("model", model, str, "a string")
-    expect("max_retries", max_retries, int, "a whole number")
-    expect("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries")
-    expect("budget", budget, TokenBudget, "a TokenBudget")
+    _expect_all(model, max_retries, retry, budget)
     from_environment = base_url is None and bool(environment.get("NVIDIA_BASE_URL"))
     where = (base_url or environment.get("NVIDIA_BASE_URL") or HOSTED).strip()
     source = "NVIDIA_BASE_URL" if from_environment else "base_url"
@@ -209,11 +219,20 @@ def resolve(
     )
 
 
+def _expect_all(
+    model: str | None, max_retries: int | None, retry: RetryPolicy | None, budget: TokenBudget | None
+) -> None:
+    expect("model", model, str, "a string")
+    expect("max_retries", max_retries, int, "a whole number")
+    expect("retry", retry, RetryPolicy, "a RetryPolicy; for a number use max_retries")
+    expect("budget", budget, TokenBudget, "a TokenBudget")
+
+
 def merge_retry(base: RetryPolicy, max_retries: int | None, retry: RetryPolicy | None) -> RetryPolicy:
     """Return the policy that a caller meant.
 
     Raises:
-        ConfigurationError: Both were given, or a limit is not a number from 0.
+        ConfigurationError: Both were given, or a limit is less than 0.
     """
     if max_retries is None:
         return retry or base

@@ -64,7 +64,7 @@ class RetryPolicy:
         """Refuse what is no limit.
 
         Raises:
-            ConfigurationError: A limit is not a number from 0.
+            ConfigurationError: A limit is less than 0, or ``max_retries`` is not whole.
         """
         for name, kind, what in (
             ("max_retries", int, "a whole number"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from nemotron_client._json import short
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from nemotron_client._engine.exchange import Request
 
+T = TypeVar("T")
 Limits: TypeAlias = "tuple[float | None, float | None, float | None, float | None]"
 
 
@@ -146,8 +147,7 @@ def make_client(proxy: str | None, verify: Trust) -> HTTPClient:
     """Make the HTTP client that is used when the caller brings none."""
     import httpx2  # takes as long to import as all the rest; who only counts tokens or tests doesn't need it
 
-    with _no_bad_proxy():
-        return httpx2.Client(proxy=proxy, verify=verify, limits=_limits())
+    return _with_a_good_proxy(lambda: httpx2.Client(proxy=proxy, verify=verify, limits=_limits()))
 
 
 def preload() -> None:
@@ -159,20 +159,19 @@ def make_async_client(proxy: str | None, verify: Trust) -> AsyncHTTPClient:
     """Make the asynchronous HTTP client that is used when the caller brings none."""
     import httpx2
 
-    with _no_bad_proxy():
-        return httpx2.AsyncClient(proxy=proxy, verify=verify, limits=_limits())
+    return _with_a_good_proxy(lambda: httpx2.AsyncClient(proxy=proxy, verify=verify, limits=_limits()))
 
 
-@contextmanager
-def _no_bad_proxy() -> Generator[None]:
+def _with_a_good_proxy(make: Callable[[], T]) -> T:
     import httpx2
 
     try:
-        yield
+        return make()
     except ImportError as error:  # SOCKS needs another package
-        raise ConfigurationError(f"The proxy can't be used; see proxy=... and HTTPS_PROXY. {error}") from None
+        wrong = f"The proxy can't be used; see proxy=... and HTTPS_PROXY. {error}"
     except (ValueError, httpx2.InvalidURL):  # whose words hold a part of a password with a slash in it
-        raise ConfigurationError("The proxy is no URL that can be used; see proxy=... and HTTPS_PROXY.") from None
+        wrong = "The proxy is no URL that can be used; see proxy=... and HTTPS_PROXY."
+    raise ConfigurationError(wrong)  # here, where it has no context, whose frames hold the password
 
 
 def _limits() -> httpx2.Limits:

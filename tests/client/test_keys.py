@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
+import anyio
 import httpx2
 import pytest
 
@@ -243,3 +244,19 @@ def test_a_proxy_with_a_password_that_breaks_its_url(proxy: str) -> None:
     ):
         client.chat.completions.create(messages="Hello")
     assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Nemotron, AsyncNemotron])
+@pytest.mark.parametrize("proxy", [f"http://user:{KEY}/x@host:80", f"gopher://user:{KEY}@host"])
+def test_a_proxy_with_a_password_in_the_locals_of_what_fails(kind: Callable[..., object], proxy: str, spy: Spy) -> None:
+    async def use() -> None:
+        async with AsyncNemotron(base_url="http://localhost:9/v1", model="m", proxy=proxy) as client:
+            await client.chat.completions.create(messages="Hello")
+
+    def use_blocking() -> None:
+        with Nemotron(base_url="http://localhost:9/v1", model="m", proxy=proxy) as client:
+            client.chat.completions.create(messages="Hello")
+
+    with pytest.raises(ConfigurationError) as caught:
+        use_blocking() if kind is Nemotron else anyio.run(use)
+    spy.look_at(caught.value)

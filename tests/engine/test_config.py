@@ -1,5 +1,6 @@
 """Where a client talks to and with what: argument, environment, default; and what may become of a key."""
 
+import json
 import re
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client import RetryPolicy, Timeout
-from nemotron_client.config import HOSTED, MODEL, UNCHANGED, Config, Secret, bad_header, hidden, merge_retry, resolve
+from nemotron_client.config import (
+    HOSTED,
+    MODEL,
+    UNCHANGED,
+    Config,
+    Secret,
+    bad_header,
+    hidden,
+    merge_retry,
+    redact,
+    resolve,
+)
 from nemotron_client.errors import ConfigurationError
 from tests.engine.driving import KEY, OWN
 
@@ -91,7 +103,7 @@ KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1).m
 
 @given(KEYS)
 def test_no_repr_and_no_error_shows_a_key(key: str) -> None:
-    config = resolve({"NVIDIA_API_KEY": key}, headers=hidden({}, None, {"x-key": key})[2])
+    config = resolve({"NVIDIA_API_KEY": key}, headers=hidden({}, None, {"x-key": key}, None)[2])
     assert config.api_key == key
     mistakes: list[Callable[[], object]] = [
         lambda: resolve({}, api_key=key + "\n" + key),
@@ -114,10 +126,11 @@ def test_no_repr_and_no_error_shows_a_key(key: str) -> None:
 
 def test_what_a_client_is_made_of_shows_no_key_either() -> None:
     environment = {"NVIDIA_API_KEY": KEY, "NVIDIA_BASE_URL": HOSTED, "OTHER_KEY": KEY}
-    made_of = hidden(environment, KEY, {"x": KEY})
-    assert made_of == ({"NVIDIA_API_KEY": KEY, "NVIDIA_BASE_URL": HOSTED}, KEY, {"x": KEY}, None)
+    made_of = hidden(environment, KEY, {"x": KEY}, f"http://user:{KEY}@proxy")
+    told = {"NVIDIA_API_KEY": KEY, "NVIDIA_BASE_URL": HOSTED}
+    assert made_of == (told, KEY, {"x": KEY}, f"http://user:{KEY}@proxy", None)
     assert KEY not in repr(made_of)
-    assert hidden({}, None, None) == ({}, None, {}, None)
+    assert hidden({}, None, None, None) == ({}, None, {}, None, None)
 
 
 def test_a_secret_is_a_string_that_does_not_show_in_reprs() -> None:
@@ -229,7 +242,7 @@ def test_a_header_that_is_no_text_is_told_without_its_value(header: dict[object,
     name = next(iter(header))
     name = name if isinstance(name, str) else repr(name)
     assert bad_header(given) == name
-    _, _, headers, _ = hidden({}, None, given)
+    _, _, headers, *_ = hidden({}, None, given, None)
     assert KEY not in repr(headers)
     with pytest.raises(ConfigurationError) as caught:
         resolve({}, base_url=OWN, headers=headers)
@@ -238,7 +251,7 @@ def test_a_header_that_is_no_text_is_told_without_its_value(header: dict[object,
 
 
 def test_headers_are_secrets() -> None:
-    _, _, headers, _ = hidden({}, None, {"x": KEY})
+    _, _, headers, *_ = hidden({}, None, {"x": KEY}, None)
     assert repr(resolve({}, base_url=OWN, headers=headers).headers) == "{'x': '***'}"
 
 
@@ -293,11 +306,11 @@ def test_a_setting_of_another_type_is_told_at_once(given: dict[str, object], wor
 
 def test_a_key_of_another_type_is_told_without_showing_it() -> None:
     key: Any = b"nvapi-secret"
-    _, shown, _, wrong = hidden({}, key, None)
+    _, shown, *_, wrong = hidden({}, key, None, None)
     assert "secret" not in repr(shown)
     assert "api_key=... is of type bytes: give a string." in str(wrong)
     headers: Any = [("a", "b")]
-    _, _, _, wrong = hidden({}, None, headers)
+    *_, wrong = hidden({}, None, headers, None)
     assert "headers=... is of type list: give a mapping of names to strings" in str(wrong)
 
 
@@ -305,3 +318,21 @@ def test_turning_retries_on_again_turns_on_the_waiting_out_of_429s() -> None:
     off = merge_retry(RetryPolicy(), 0, None)
     assert (off.max_retries, off.rate_limit_wait) == (0, 0.0)
     assert merge_retry(off, 3, None) == RetryPolicy(max_retries=3)
+
+
+def test_an_option_of_another_type_is_told(config: Config) -> None:
+    wrong: Any = 1.5
+    for position in range(4):
+        options = [wrong if position == number else None for number in range(4)]
+        with pytest.raises(ConfigurationError, match=r"=1\.5 is of type float"):
+            config.changed(options[0], UNCHANGED, *options[1:])
+
+
+@pytest.mark.parametrize("secret", ["Basic dXNlcjpw/YXNzd29yZA==", 'pass"word\\of/mine'])
+@pytest.mark.parametrize("spelt", [str, json.dumps, lambda text: json.dumps(text).replace("/", "\\/")])
+def test_a_secret_is_taken_out_as_json_spells_it_too(secret: str, spelt: Callable[[str], str]) -> None:
+    said = f"refused: {spelt(secret)}".encode()
+    kept = redact(said, {"authorization": Secret(secret)})
+    assert secret.encode() not in kept
+    assert b"word" not in kept
+    assert b"YXNzd29yZA" not in kept

@@ -97,7 +97,7 @@ def test_a_call_has_its_address_its_limits_and_its_headers() -> None:
 
 
 def test_headers_of_the_call_win_over_those_of_the_client_and_these_over_the_keys() -> None:
-    _, key, headers, _ = hidden({}, KEY, {"Authorization": "Basic x", "X-A": "client"})
+    _, key, headers, _, _ = hidden({}, KEY, {"Authorization": "Basic x", "X-A": "client"}, None)
     settings = resolve({}, api_key=key, base_url=OWN, model="m", headers=headers)
     assert chat(settings=settings).headers["authorization"] == "Basic x"
     sent = chat({"extra_headers": {"x-a": "call", "Accept": "*/*"}}, settings=settings).headers
