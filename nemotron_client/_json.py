@@ -35,6 +35,11 @@ def is_bool(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value is what JSON calls a number, which a truth value isn't."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def short(value: object) -> str:
     """Show a value in a few words, as errors do."""
     try:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from ._transport.http import AsyncHTTPClient, Verify
+    from ._transport.clients import Verify
+    from ._transport.http import AsyncHTTPClient
     from .events import HookEvent
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from ._transport.http import HTTPClient, Verify
+    from ._transport.clients import Verify
+    from ._transport.http import HTTPClient
     from .events import HookEvent
 
 

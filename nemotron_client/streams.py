@@ -261,13 +261,15 @@ class AsyncStream(_State[ItemT, AnswerT]):
         await self._body.close()
 
 
-class _TextDeltas(AsyncIterator[str], Generic[EventT]):
+class AsyncTextDeltas(AsyncIterator[str]):
     """The first choice's text; no generator, since trio complains of each one that is left by ``break``."""
 
-    def __init__(self, events: AsyncStream[EventT]) -> None:
+    def __init__(self, events: AsyncIterator[object]) -> None:
+        """Read it out of these events."""
         self._events = events
 
     async def __anext__(self) -> str:
+        """Wait for the next piece."""
         async for event in self._events:
             if isinstance(event, TextDelta) and event.choice == 0:
                 return event.delta
@@ -279,7 +281,7 @@ class AsyncChatStream(AsyncStream[EventT]):
 
     def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the first choice's text as it arrives."""
-        return _TextDeltas(self)
+        return AsyncTextDeltas(aiter(self))
 
     async def until_done(self) -> Self:
         """Read to the end."""

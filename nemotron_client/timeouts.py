@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Literal
 
-from ._json import short
+from ._json import is_number, short
 from .errors import ConfigurationError
 
 LONGEST = 24 * 24 * 3600.0  # seconds; poll(2) takes less than 2**31 milliseconds
@@ -39,7 +39,7 @@ class Timeout:
         """
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not (_is_number(value) and 0 < value <= LONGEST):
+            if value is not None and not (is_number(value) and 0 < value <= LONGEST):
                 given = f"Timeout({each.name}={short(value)})"
                 msg = f"{given}: give seconds > 0, or None for no limit; 24 days are the most."
                 raise ConfigurationError(msg)
@@ -59,7 +59,7 @@ class Timeout:
             return value
         if value is None:
             return cls(connect=None, first_event=None, idle=None, total=None)
-        if not _is_number(value):
+        if not is_number(value):
             msg = f"timeout={short(value)}: give a number of seconds (the total), a Timeout, or None for no limit."
             raise ConfigurationError(msg)
         return replace(base or cls(), total=value)
@@ -125,7 +125,3 @@ def sooner(limit: float | None, deadline: float | None, now: float) -> float | N
         return limit
     left = max(deadline - now, 0.001)  # 0 would mean "don't wait" to some layers and "for ever" to others
     return left if limit is None else min(limit, left)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

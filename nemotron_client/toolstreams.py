@@ -15,6 +15,7 @@ from .errors import NemotronError
 from .events import Finished, StreamEvent, TextDelta
 from .messages import ToolCall
 from .runs import ToolResult, ToolRun
+from .streams import AsyncTextDeltas
 
 if TYPE_CHECKING:
     from ._transport.tasks import ToolTasks
@@ -222,23 +223,10 @@ class AsyncToolStream(_State):
 
     def text_deltas(self) -> AsyncIterator[str]:
         """Iterate over the text of all turns as it arrives."""
-        return _TextDeltas(self)
+        return AsyncTextDeltas(aiter(self))
 
     async def until_done(self) -> ToolRun:
         """Carry the run out to its end and return it."""
         async for _ in self:
             pass
         return self.run
-
-
-class _TextDeltas(AsyncIterator[str]):
-    """The text; no generator, since trio complains of each one that is left by ``break``."""
-
-    def __init__(self, events: AsyncToolStream) -> None:
-        self._events = events
-
-    async def __anext__(self) -> str:
-        async for event in self._events:
-            if isinstance(event, TextDelta):
-                return event.delta
-        raise StopAsyncIteration

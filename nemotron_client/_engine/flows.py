@@ -10,9 +10,10 @@ from nemotron_client.errors import BadRequestError
 from nemotron_client.events import BudgetWarned, ConversationFitted, ConversationRepaired
 from nemotron_client.messages import Message
 
-from . import admission, answers, calls, refusals, wire
+from . import admission, calls, refusals, wire
 from .exchange import Flow, Response
 from .learning import learn
+from .offered import restore
 from .sending import Client, send
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def chat(client: Client, call: calls.Call, *, now: float, began: float | None = 
         began: When the caller began, if something was asked before.
     """
     answer = yield from _answer(client, call, ChatCompletion, "a chat completion", now=now, began=began)
-    answers.restore(answer, call)
+    restore(answer, offered=call.offered, names=call.names)
     call.answered(answer.usage, answer.response)
     return answer
 

@@ -1,8 +1,8 @@
-"""The tools that a request offers: names that the model accepts, parameters that are a JSON Schema of draft 7."""
+"""The tools that a request offers: names that the model takes, schemas of draft 7; and what an answer makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from pydantic_core import from_json, to_json
@@ -13,6 +13,7 @@ from nemotron_client.errors import ToolDefinitionError
 from nemotron_client.messages import Repair
 
 from .naming import Substitutes
+from .raw_calls import recovered_calls
 
 _NO_PARAMETERS: Mapping[str, object] = {"type": "object", "properties": {}}
 _LONGEST_REASON = 200
@@ -107,6 +108,26 @@ def restore_names(answer: ChatCompletion | ChatCompletionChunk, names: Mapping[s
             function = call.function
             if function is not None and function.name is not None:
                 function.name = names.get(function.name, function.name)
+
+
+def restore(answer: ChatCompletion, *, offered: Collection[str], names: Mapping[str, str]) -> None:
+    """Put a whole answer right, in place: calls out of its text, the caller's names for its tools.
+
+    Args:
+        answer: Fresh from the server.
+        offered: The names of the tools, as they were sent.
+        names: The caller's name for each name that was sent in its place.
+    """
+    if offered:
+        for choice in answer.choices:
+            message = choice.message
+            found = None if message.tool_calls else recovered_calls(message.content or "", offered, seed=answer.id)
+            if found is not None and found.calls:
+                message.content, message.tool_calls = found.text or None, list(found.calls)
+            elif found is not None:
+                choice.finish_reason = "length"  # a call that was cut off: it stays text, and the answer isn't whole
+    if names:
+        restore_names(answer, names)
 
 
 def _check_schema(schema: object, name: str, place: str) -> None:

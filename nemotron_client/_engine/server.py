@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
-from nemotron_client._json import short
+from nemotron_client._json import is_number, short
 from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL
 from nemotron_client.errors import (
@@ -118,7 +118,7 @@ def wait_until_ready(client: Client, *, timeout: float, now: float) -> Flow[Read
         APITimeoutError: It was never ready; the message has what it said last.
         APIStatusError: The hosted model is gone, unknown, or not for this key.
     """
-    if not _is_time(timeout):
+    if not (is_number(timeout) and timeout >= 0):
         msg = f"timeout={short(timeout)}: give a number of seconds."
         raise InvalidRequestError(msg, parameter="timeout")
     deadline, pause = now + min(timeout, LONGEST), 0.0
@@ -169,10 +169,6 @@ def _model_url(client: Client, name: object) -> str:
     if not (isinstance(name, str) and name) or not {".", ".."}.isdisjoint(name.split("/")):
         raise InvalidRequestError(f"{short(name)} is no name of a model.", parameter="model")
     return f"{client.config.base_url}/models/{quote(name, safe='/')}"
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 class _Object(BaseModel, extra="allow", defer_build=True):

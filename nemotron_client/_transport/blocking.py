@@ -12,22 +12,24 @@ from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Requ
 from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
-from .errors import to_failure
-from .http import (
-    HTTPClient,
-    HTTPResponse,
+from .clients import (
     Load,
     Verify,
-    allow_silence,
-    built,
-    built_directly,
     check_given,
     check_open,
     checked_proxy,
     make_client,
+    tls_context,
+)
+from .errors import to_failure
+from .http import (
+    HTTPClient,
+    HTTPResponse,
+    allow_silence,
+    built,
+    built_directly,
     pieces,
     read_headers,
-    tls_context,
 )
 from .watchdog import DRAIN, WATCHDOG, Guard
 

@@ -13,24 +13,26 @@ from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Requ
 from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
-from .errors import to_failure
-from .eventloops import is_running, soon, spawn
-from .http import (
-    AsyncHTTPClient,
-    AsyncHTTPResponse,
+from .clients import (
     Load,
     Verify,
-    allow_silence,
-    async_pieces,
-    built,
-    built_directly,
     check_given,
     check_open,
     checked_proxy,
     make_async_client,
     preload,
-    read_headers,
     tls_context,
+)
+from .errors import to_failure
+from .eventloops import is_running, soon, spawn
+from .http import (
+    AsyncHTTPClient,
+    AsyncHTTPResponse,
+    allow_silence,
+    async_pieces,
+    built,
+    built_directly,
+    read_headers,
 )
 from .watchdog import DRAIN, Guard
 

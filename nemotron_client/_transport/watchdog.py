@@ -108,8 +108,8 @@ class Watchdog:
                 self._guards.discard(guard)
                 guard.shut_down()
             else:
-                # A deadline that is set the very next moment is at least `patience` away.
-                again = min(again, guard.deadline, now + max(guard.patience, _REST))
+                # A deadline that is set the very next moment is at least `shortest` away.
+                again = min(again, guard.deadline, now + max(guard.shortest, _REST))
         return again
 
     def _run(self) -> None:
@@ -145,10 +145,10 @@ class Guard:
         deadline: By when the read in progress must have brought content, in seconds of ``time.monotonic``; inf while
             the caller is busy with what it got, which takes no time from the limits.
         fired: Whether the watchdog has ended the read, so that its end of file means nothing.
-        patience: The shortest limit that may come to apply, in seconds.
+        shortest: The shortest limit that may come to apply, in seconds.
     """
 
-    __slots__ = ("_end_of_all", "_patience", "_process", "_sent", "_socket", "deadline", "fired", "patience")
+    __slots__ = ("_end_of_all", "_patience", "_process", "_sent", "_socket", "deadline", "fired", "shortest")
 
     def __init__(self, extensions: Mapping[str, Any], http_version: str, request: Request, sent: float) -> None:
         """Begin when the headers have come.
@@ -166,7 +166,7 @@ class Guard:
         self._sent = sent
         self._end_of_all = request.deadline
         self._patience = Patience(request.timeout, sent=sent, now=monotonic(), deadline=request.deadline)
-        self.patience = self._patience.shortest
+        self.shortest = self._patience.shortest
         stream = None if http_version == "HTTP/2" else extensions.get("network_stream")
         self._socket: _Socket | None = None if stream is None else stream.get_extra_info("socket")
         WATCHDOG.add(self)

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import JsonValue
 
+from nemotron_client._json import is_number
+
 Redaction: TypeAlias = str | re.Pattern[str]
 """What else to take out: a text as it stands, or a pattern."""
 
@@ -126,7 +128,7 @@ class Redactor:
                 self.text(name): self.json(each, secret=_holds(name, each, secret=secret))
                 for name, each in value.items()
             }
-        return 0 if secret and isinstance(value, int | float) and not isinstance(value, bool) else value
+        return 0 if secret and is_number(value) else value
 
     def chunks(self, chunks: Sequence[str]) -> list[str]:
         """Take them out of a body, also where one goes over the edge of a chunk or is told piece by piece."""

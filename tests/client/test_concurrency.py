@@ -71,7 +71,7 @@ async def test_many_requests_at_once_keep_to_what_a_server_allows(connect: Conne
 
 @pytest.fixture
 def one_connection(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    monkeypatch.setattr("nemotron_client._transport.http._MOST_CONNECTIONS", 1)
+    monkeypatch.setattr("nemotron_client._transport.clients._MOST_CONNECTIONS", 1)
     caplog.set_level("INFO", logger="nemotron_client")
     return caplog
 
