@@ -1,8 +1,8 @@
 """The one list of parameters: names, types and limits of everything a call can be given.
 
 The TypedDicts are what type checkers complete and check (``**options: Unpack[ChatOptions]``), what ``help()`` shows,
-and what ``checking.py`` validates with. None means "not set" (for ``timeout`` it means "no limit"); what is not set is
-not sent.
+and what ``checking.py`` validates with. Where None is allowed it means "not set" (for ``timeout``, "no limit"); what
+is not set is not sent.
 """
 
 from collections.abc import Mapping, Sequence

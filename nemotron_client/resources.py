@@ -132,6 +132,7 @@ class Models(Resource):
             NotFoundError: There is none of that name.
             ModelGoneError: There was one.
             APIError: The server refused, or no answer came.
+            InvalidRequestError: That is no name.
         """
         return self._driver.run(server.model(self._client, model, now=monotonic()))
 
@@ -162,6 +163,7 @@ class Server(Resource):
         Raises:
             APITimeoutError: It was not ready in time; the message has what it said last.
             APIStatusError: The hosted model is gone, unknown, or not for this key.
+            InvalidRequestError: ``timeout`` is no number from 0.
         """
         return self._driver.run(server.wait_until_ready(self._client, timeout=timeout, now=monotonic()))
 

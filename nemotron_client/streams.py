@@ -136,6 +136,8 @@ class Stream(_State[ItemT, AnswerT]):
         Raises:
             StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
             InvalidResponseError: It is no event stream at all.
+            ContextLengthExceededError: Instead of an answer, the server says that the request overflows its window.
+            ResponseFormatError: Of a stream of a given form: the whole answer is not of that form.
         """
         items, reader, body = self._items, self._reader, self._body
         while not items:
@@ -220,6 +222,8 @@ class AsyncStream(_State[ItemT, AnswerT]):
         Raises:
             StreamInterruptedError: Something went wrong; what had arrived is in ``partial``.
             InvalidResponseError: It is no event stream at all.
+            ContextLengthExceededError: Instead of an answer, the server says that the request overflows its window.
+            ResponseFormatError: Of a stream of a given form: the whole answer is not of that form.
         """
         items, reader, body = self._items, self._reader, self._body
         while not items:
