@@ -143,11 +143,7 @@ def chat_call(
         )
 
     def written(sent: mistral.Prepared, bridged: Call | None = None) -> Call:
-        fields = {"messages": sent.messages, **body}
-        if sent.tools is not None:
-            fields["tools"] = sent.tools
-        if sent.tool_choice is not None:
-            fields["tool_choice"] = sent.tool_choice
+        fields = {"messages": sent.messages, **body, **sent.tool_fields}
         _complete(fields, config, own, stream=stream)
         known = None if templates is None else templates[str(fields.get("model", ""))]
         budget = own.get("budget") or config.budget

@@ -63,6 +63,12 @@ class Prepared:
     unbridged: bool = False
     places: Sequence[int] | None = field(default=None, compare=False)
 
+    @property
+    def tool_fields(self) -> dict[str, object]:
+        """What a request says about tools, where there is anything to say."""
+        fields = {"tools": self.tools, "tool_choice": self.tool_choice}
+        return {name: value for name, value in fields.items() if value is not None}
+
 
 def prepare(
     messages: Sequence[Mapping[str, object]],
