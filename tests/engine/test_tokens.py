@@ -9,7 +9,7 @@ from random import Random
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -29,7 +29,6 @@ from tests import captures
 from tests.engine import conversations, judge
 from tests.engine.judge import Conversation, Wire
 
-EXAMPLES = max(250, settings().max_examples)
 USER: Wire = {"role": "user", "content": "What is the weather in Paris?"}
 CALL = {"id": "abcdefgh1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'}}
 CALLING: Wire = {"role": "assistant", "content": None, "tool_calls": [CALL]}
@@ -42,7 +41,6 @@ TOOL: Wire = {
 each_template = pytest.mark.parametrize("template", TEMPLATES)
 
 
-@settings(max_examples=EXAMPLES)
 @given(st.randoms(use_true_random=True))
 def test_any_conversation_has_as_many_tokens_as_mistral_common_says_and_no_more_than_its_bound(random: Random) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
