@@ -130,9 +130,14 @@ class Clock:
     def __init__(self) -> None:
         self.waits: list[float] = []
         self._skipped = 0.0
+        self._stopped: float | None = None
 
     def now(self) -> float:
-        return time.monotonic() + self._skipped
+        return (time.monotonic() if self._stopped is None else self._stopped) + self._skipped
+
+    def stop(self) -> None:
+        """Let nothing but waits move it on, so that a slow machine is no matter."""
+        self._stopped = time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)

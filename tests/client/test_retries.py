@@ -151,6 +151,7 @@ async def test_a_wait_that_is_too_long_is_raised_at_once(client: Either, server:
 async def test_one_429_brakes_every_request_of_the_client(connect: Connect, server: MockServer, clock: Clock) -> None:
     seen: list[HookEvent] = []
     client = connect(on_event=seen.append)
+    clock.stop()
     server.reply(LIMITED)
     await client.create()
     await client.create()
@@ -193,6 +194,7 @@ async def test_the_total_holds_for_waits_too(client: Either, server: MockServer,
 
 
 async def test_a_request_whose_time_is_up_is_not_sent(client: Either, server: MockServer, clock: Clock) -> None:
+    clock.stop()
     server.reply(LIMITED)
     await client.create()  # puts the brake on
     server.always(problem(429, "Too Many Requests", headers={"retry-after": "30"}))
