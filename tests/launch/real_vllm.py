@@ -26,7 +26,8 @@ from tempfile import TemporaryFile
 from nemotron_client import AuthenticationError, Nemotron
 from nemotron_client.launch import GPUS, Machines, Wish, command, plan
 from nemotron_client.launch.checkpoint import read
-from nemotron_client.launch.command import KEY, Server
+from nemotron_client.launch.command import Server
+from nemotron_client.launch.handed_on import KEY
 from tests.launch.commands import commands
 
 HERE = Path(__file__).parent

@@ -79,6 +79,14 @@ def test_a_plan_is_read_off_the_weights(program: Program) -> None:
     assert "  model      52 parameters, 2 layers, 4 heads, 2 KV heads of 32\n" in program.out
 
 
+def test_a_plan_says_what_is_wrong_with_the_folder_that_it_was_given(program: Program) -> None:
+    (mistral(program.home / "w") / "tekken.json").unlink()
+    assert program("plan", "--weights", "w", "--gpus", "1xH200") == 0
+    assert "The folder problem weights: there is no tokenizer (tekken.json): copy or" in " ".join(program.out.split())
+    assert program("plan", "--weights", "typo", *FIGURES, "--gpus", "8xH100") == 0
+    assert f"problem --weights {program.home}/typo: No such file or directory" in " ".join(program.out.split())
+
+
 def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
     program.install_gpus(4)
     assert program("plan", *FIGURES, "--kv-cache", "fp8") == 0
@@ -132,7 +140,7 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
     mistral(program.home / "w")
     words = ("vllm", "--weights", "w", "--gpus", "1xH100", "--dry-run")
     assert program(*words) == 0
-    assert "Nothing was started. Without --dry-run, the command above would be." in program.out
+    assert "Nothing was started. Without --dry-run, the command above would be," in program.out
     (program.home / "w/tekken.json").unlink()
     assert program(*words) == 1
     assert program(*words, "--force") == 0
@@ -140,7 +148,8 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
 
 def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
     assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
-    assert "problem  weights: /data/w can't be read here: run this where they are" in program.out
+    told = "problem --weights /data/w: No such file or directory: all of this is from what you told of the model"
+    assert told in " ".join(program.out.split())
     assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 1
     assert program.err == "--weights /data/w: No such file or directory.\n"
 
@@ -198,8 +207,29 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
         assert file.stat().st_mode & 0o777 == 0o755
     assert program(*words, "--emit", "script", "--output", "scripts") == 1
     assert program.err == f"{folder}/serve-node0.sh can't be written: File exists. See --output.\n"
+    assert program(*words, "--emit", "script", "--output", "") == 1
+    assert program.err.startswith("An empty path was given for a folder")
     assert program(*words, "--emit", "script", "--output", "a\udcffb") == 1
     assert program.err.startswith("'a\\udcffb': the path holds characters that can't be printed")
+
+
+def test_what_is_to_be_said_of_a_script_wherever_it_runs_is_said_as_it_is_written(program: Program) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--host", "gpu1.example.com", "--emit", "script")
+    assert program(*words, "--", "--enable-lora") == 0
+    assert program.out == f"{program.home}/serve-node0.sh\n"
+    assert [line.split()[:2] for line in program.err.splitlines() if line.startswith("  warning")] == [
+        ["warning", "--enable-lora"],
+        ["warning", "everyone"],
+        ["warning", "gpu1.example.com"],
+    ]
+
+
+def test_the_command_is_shown_as_it_runs_beside_what_is_set_already(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
+    assert "\n  VLLM_NO_USAGE_STATS=1 \\\n  vllm serve /w \\\n" in program.out
 
 
 def test_nothing_starts_where_a_check_finds_a_problem(program: Program) -> None:
@@ -250,7 +280,8 @@ def test_it_starts_waits_answers_and_ends_by_ctrl_c(
     monkeypatch.setattr("nemotron_client.launch.supervise.Patience", partial(Patience, pause=0.005))
     assert main(("vllm", "--weights", "w", "--port", port, *words, "--", "--max-num-seqs", "8")) == 0
     assert f"[launch] Ready: http://127.0.0.1:{port}/v1 answered 'Hello'" in terminal.shown
-    assert "[launch] vLLM has ended with status 0" in terminal.shown
+    assert f'\nclient = Nemotron(base_url="http://127.0.0.1:{port}/v1")\nprint(' in terminal.shown  # to be pasted
+    assert "[launch] vllm has ended with status 0" in terminal.shown
     log = sys.stdout.buffer
     assert isinstance(log, io.BytesIO)
     served = json.loads(log.getvalue().splitlines()[0])
@@ -328,7 +359,7 @@ def test_as_a_program_it_passes_sigterm_on_and_leaves_nothing(program: Program, 
             if "Ctrl-C ends it." in line:
                 running.terminate()
     assert running.returncode == 0
-    assert "SIGTERM was passed on to vLLM" in said
+    assert "SIGTERM was passed on to vllm" in said
     assert "Warning" not in said
     assert ends(int((program.home / "pid").read_text()))
 
@@ -373,13 +404,23 @@ def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -
         (["vllm", "--backend", "ray"], "give --nodes too"),
         (["vllm", "--node-rank", "1"], "--node-rank 1: with --nodes 1 give 0 to 0"),
         (["vllm", "--node-rank", "-1"], "--node-rank -1: with --nodes 1 give 0 to 0"),
+        (["vllm", "--emit", "script", "--force"], "--force is for starting: leave it or --emit away"),
+        (["vllm", "--emit", "script", "--ready-timeout", "9"], "--ready-timeout is for starting"),
+        (["vllm", "--emit", "script", "--nodes", "2", "--node-rank", "1"], "--node-rank is for starting"),
         (["vllm", "--dry-run", "--output", "x"], "--output is where --emit script writes: give that too"),
         (["plan", "--", "--max-num-seqs", "8"], "flags after -- are for vLLM"),
         (["vllm", "--dry-run", "--emit", "script"], "not allowed with argument"),
         (["vllm", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
         (["vllm", "--api-key=sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
-        (["vllm", "--max-num-seqs", "8"], "unrecognized arguments: --max-num-seqs 8"),
-        (["serve"], "argument plan | vllm: invalid choice: 'serve'"),
+        (["plan", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["--api-key", "sk-made-up", "plan"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--api_ke=sk-made-up"], "--api-ke: set the environment variable VLLM_API_KEY"),
+        (["plan", "--hf-token", "made-up"], "--hf-token: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--max-num-seqs", "8"], "unknown: --max-num-seqs. Flags of vLLM go after --"),
+        (["vllm", "--auth=made-up", "--token", "made-up"], "unknown: --auth, --token. Flags of vLLM"),
+        (["plan", "made-up"], "unknown: a word that belongs to no option"),
+        (["serve"], "the first word must be plan or vllm"),
+        (["--token", "made-up", "plan"], "the first word must be plan or vllm"),
         ([], "first steps:"),
     ],
 )
