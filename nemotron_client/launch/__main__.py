@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -37,7 +38,7 @@ class _Job:
         text: The plan, for people.
         here: What this machine says to it.
         anywhere: What is to be said of it on whatever machine it runs.
-        starts: Whether it would be started here.
+        refusal: Why it is not started here; None if it is.
     """
 
     server: Server
@@ -45,7 +46,7 @@ class _Job:
     text: str
     here: Sequence[Finding]
     anywhere: Sequence[Finding]
-    starts: bool
+    refusal: str | None
 
     @property
     def usage(self) -> str:
@@ -160,7 +161,7 @@ def _server(options: Options, folder: Path, found: Checkpoint | str) -> Server:
         folder=folder,
         format=format_,
         mistral_tokenizer=tokenizer,
-        executable=options.vllm,
+        executable=str(Path(options.vllm).absolute()) if os.sep in options.vllm else options.vllm,  # in scripts too
         host=options.host,
         port=options.port,
         head=options.head,
@@ -178,14 +179,23 @@ def _prepare(options: Options) -> _Job:
     machine = look(server.executable, server.host, server.port)
     commands, text, here = (_on_cpu if options.cpu else _on_gpus)(options, server, model, machine)
     here += [*preflight.of_software(machine, server.executable), *_of_weights(found)]
+    if server.backend == "ray":
+        here.append(preflight.of_ray(server.ray, shutil.which(server.ray)))
     anywhere = list(preflight.of_flags(server.extra))
     if options.node_rank == 0:
         here.append(preflight.of_port(machine.port))
         anywhere += preflight.of_reach(
             server.host, loopback=server.loopback, insecure=server.insecure, with_key=_has_key()
         )
-    problem = any(finding.level == "problem" for finding in here)
-    return _Job(server, commands, text, here, anywhere, starts=options.force or not problem)
+    return _Job(server, commands, text, here, anywhere, _refusal(options, machine, here))
+
+
+def _refusal(options: Options, machine: Machine, here: Iterable[Finding]) -> str | None:
+    if options.node_rank == 0 and machine.port:  # another server there would be found ready
+        return "Not started, nor with --force: it could not listen, and what does so already would be taken for it."
+    if options.force or all(finding.level != "problem" for finding in here):
+        return None
+    return "Not started, as there is a problem. --force starts it nevertheless."
 
 
 def _on_gpus(
@@ -211,9 +221,9 @@ def _explain(options: Options, job: _Job) -> int:
         return 1
     commands = [each.beside(os.environ) for each in job.commands]
     print(f"\n{show.of_commands(commands)}\n\nThis machine\n\n{show.of_findings([*job.here, *job.anywhere])}\n")
-    print(show.of_dry_run(starts=job.starts, patience=options.ready_timeout))
+    print(show.of_dry_run(starts=job.refusal is None, patience=options.ready_timeout))
     print(f"\nOnce it answers, these lines of Python use it:\n\n{job.usage}")
-    return 0 if job.starts else 1
+    return 1 if job.refusal else 0
 
 
 def _emit(options: Options, job: _Job) -> int:
@@ -240,8 +250,8 @@ def _run(options: Options, job: _Job) -> int:
 
     findings = show.of_findings([*job.here, *job.anywhere])
     _say(f"{show.LICENCE}\n\n{job.text}\n\nThis machine\n\n{findings}\n\n")
-    if not job.starts:
-        _say("Not started, as there is a problem. --force starts it nevertheless.")
+    if job.refusal:
+        _say(job.refusal)
         return 1
     chosen = job.commands[options.node_rank]
     _say(show.of_command(chosen.beside(os.environ)))

@@ -120,6 +120,11 @@ class Server:
         return self.host == "localhost" or (_is_ip(self.host) and ip_address(self.host).is_loopback)
 
     @property
+    def ray(self) -> str:
+        """Ray's program: beside vLLM's, or on the path as that is."""
+        return str(Path(self.executable).with_name("ray"))
+
+    @property
     def insecure(self) -> bool:
         """Whether a client refuses plain http to it unless told ``allow_insecure=True``."""
         try:
@@ -228,7 +233,7 @@ def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[
     if copies > 1:
         own.append(Flag(("--data-parallel-backend", "ray"), "place the copies by Ray too"))
     address = f"[{server.head}]:{RAY_PORT}" if ":" in str(server.head) else f"{server.head}:{RAY_PORT}"
-    ray = str(Path(server.executable).with_name("ray"))  # installed with vLLM, or on the path as it is
+    ray = server.ray
     quiet = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would send them to its makers
     first = _command(server, [*flags, *own], {"RAY_ADDRESS": address} | quiet)
     start = (ray, "start", "--head", f"--node-ip-address={server.head}", f"--port={RAY_PORT}")

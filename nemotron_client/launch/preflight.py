@@ -144,6 +144,13 @@ def of_software(machine: Machine, executable: str) -> Iterator[Finding]:
         )
 
 
+def of_ray(program: str, found: str | None) -> Finding:
+    """Judge whether Ray's program is where vLLM is, from its path if it was found."""
+    if found is None:
+        return Finding("problem", f"{program!r} is not a program here", "pip install ray beside that vLLM")
+    return Finding("ok", f"Ray: {found}")
+
+
 def of_weights(problems: Sequence[str] | str) -> Iterator[Finding]:
     """Judge a folder of weights, from what is wrong with it, or why it can't be read at all."""
     if isinstance(problems, str):
@@ -165,7 +172,7 @@ def of_port(problem: str | None) -> Finding:
     """Judge the address to listen on."""
     if problem is None:
         return Finding("ok", "the port is free")
-    return Finding("problem", problem, "end what uses it, or choose another with --port")
+    return Finding("problem", problem, "give one of this machine that nothing else uses: --host, --port")
 
 
 def of_reach(host: str, *, loopback: bool, insecure: bool, with_key: bool) -> Iterator[Finding]:

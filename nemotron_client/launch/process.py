@@ -123,7 +123,8 @@ def _lines(pipe: int) -> Iterator[bytes]:
         *whole, rest = _ENDS.split(rest + piece)
         yield from whole
         if len(rest) >= _LONGEST_LINE:
-            yield rest
-            rest = b""
+            cut = rest.rfind(b" ") + 1 or len(rest)  # a key holds no space: so none is cut in two, and seen by nobody
+            yield rest[:cut]
+            rest = rest[cut:]
     if rest:
         yield rest

@@ -198,7 +198,8 @@ class Supervisor:
                 state = client.server.ready()
                 now = patience.clock()
                 if state:
-                    return self._answers(client, began, now)
+                    self._ask_for_a_token(client, began, now)
+                    return True
                 if now - began > patience.start:
                     self._say(f"Not ready after {now - began:.0f} s, so it is ended. It last said: {state.detail}")
                     self._say(_LONGER)
@@ -210,20 +211,19 @@ class Supervisor:
                 self._pause(patience.pause)
         return False
 
-    def _answers(self, client: Nemotron, began: float, now: float) -> bool:
+    def _ask_for_a_token(self, client: Nemotron, began: float, now: float) -> None:
         self._say(f"{now - began:.0f} s: it says it is ready; asking for one token, which may compile at first.")
         left = min(max(began + self._patience.start - now, self._patience.pause), LONGEST)
-        patience = Timeout(first_event=None, total=left)
-        done = client.chat.completions.create(messages="Hello", max_tokens=1, timeout=patience)
-        clock = self._patience.clock()
-        took = f"{clock - began:.0f} s after the start, {clock - now:.1f} s after the question"
+        limit = Timeout(first_event=None, total=left)
+        done = client.chat.completions.create(messages="Hello", max_tokens=1, timeout=limit)
+        after = self._patience.clock()
+        took = f"{after - began:.0f} s after the start, {after - now:.1f} s after the question"
         self._say(f"Ready: {self._url} answered {done.text!r} {took}. Use it:")
         self._answered()
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells set it for what runs in the background
             self._say(f"SIGTERM to process {os.getpid()} ends it.")
         else:
             self._say("Ctrl-C ends it.")
-        return True
 
     def _wait(self, group: Group) -> None:
         while not (group.over or self._given_up or self._signals):

@@ -153,6 +153,7 @@ def main() -> None:
     name_the_distribution(options.vllm)
     check_flags(options.vllm)
     check_commands(options.vllm, options.weights)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher would ignore what this was told to
     os.environ.pop(KEY, None)
     check_life(options, signal.SIGINT, lambda url, _: check_contract(options.pytest, url))
     os.environ[KEY] = HIDDEN.decode()

@@ -213,6 +213,12 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
     assert program.err.startswith("'a\\udcffb': the path holds characters that can't be printed")
 
 
+def test_a_program_that_is_named_by_its_path_is_found_by_a_script_that_runs_elsewhere(program: Program) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--vllm", "venv/bin/vllm", "--emit", "script")
+    assert program(*words) == 0
+    assert f"exec {program.home}/venv/bin/vllm serve" in (program.home / "serve-node0.sh").read_text()
+
+
 def test_what_is_to_be_said_of_a_script_wherever_it_runs_is_said_as_it_is_written(program: Program) -> None:
     words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--host", "gpu1.example.com", "--emit", "script")
     assert program(*words, "--", "--enable-lora") == 0
@@ -299,6 +305,18 @@ def test_a_worker_of_several_nodes_needs_no_port(program: Program, port: str) ->
         assert f"port {port} of" not in program.out
 
 
+def test_where_ray_shall_find_the_machines_it_must_be_here(program: Program) -> None:
+    program.install_vllm()
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
+    assert program(*words, "--backend", "ray", "--dry-run") == 1
+    assert "problem 'ray' is not a program here: pip install ray beside that vLLM" in " ".join(program.out.split())
+    program.install("ray", "")
+    assert program(*words, "--backend", "ray", "--dry-run") == 1
+    assert f"ok Ray: {program.home}/bin/ray" in " ".join(program.out.split())
+    assert program(*words, "--dry-run") == 1
+    assert "Ray" not in program.out
+
+
 def test_a_window_that_the_model_does_not_have_is_refused_on_the_cpu_too(program: Program) -> None:
     mistral(program.home / "w")
     assert program("vllm", "--weights", "w", "--cpu", "--window", "200000", "--dry-run") == 1
@@ -335,6 +353,26 @@ def test_a_closed_standard_error_ends_no_server(program: Program, monkeypatch: p
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr("nemotron_client.launch.supervise.Patience", partial(Patience, pause=0.005))
     assert main(("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port)) == 6
+
+
+def test_what_listens_at_its_port_already_is_not_taken_for_it(program: Program) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        words = (
+            "vllm",
+            "--weights",
+            "w",
+            "--cpu",
+            "--window",
+            "1024",
+            "--port",
+            str(other.getsockname()[1]),
+            "--force",
+        )
+        assert program(*words) == program(*words, "--dry-run") == 1
+        assert program(*words) == 1
+        assert "[launch] Not started, nor with --force: it could not listen" in program.err
 
 
 def test_force_starts_it_nevertheless(program: Program, monkeypatch: pytest.MonkeyPatch, port: str) -> None:

@@ -126,7 +126,7 @@ def run(program: Path) -> Run:
 
 
 def test_a_slow_start_is_waited_for_and_ends_with_what_uses_it(run: Run) -> None:
-    run.sending(signal.SIGINT)
+    run.sending(signal.SIGINT, "Ctrl-C ends it.")
     assert run(busy=3) == 0
     assert any(
         said.startswith(f"Ready: http://127.0.0.1:{run.port}/v1 answered 'Hello' 0 s after the start")
@@ -395,6 +395,14 @@ def test_a_line_without_an_end_is_forwarded_in_pieces(run: Run) -> None:
     assert run() == 0
     assert isinstance(run.log, io.BytesIO)
     assert run.log.getvalue() == b"x" * 300_000
+
+
+def test_a_key_is_found_in_such_a_line_wherever_it_stands(run: Run) -> None:
+    write = f"import os; os.write(1, b'x' * 65_530 + b' {KEY} ' + b'y' * 300_000)"
+    run.command = replace(run.command, executable=sys.executable, flags=(Flag(("-c", write), ""),))
+    assert run({"VLLM_API_KEY": KEY}) == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert run.log.getvalue() == b"x" * 65_530 + b" *** " + b"y" * 300_000
 
 
 def test_a_closed_terminal_does_not_stall_the_server(program: Path) -> None:
