@@ -65,12 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _plan(options) if options.command == "plan" else _serve(options)
+        status = _plan(options) if options.command == "plan" else _serve(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough: `| head`
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or the end of Python would complain
+        return 128 + 13  # SIGPIPE, by whose name not every system knows it
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before there is a server to pass it on to
         return 128 + signal.SIGINT
+    return status
 
 
 def _plan(options: Options) -> int:

@@ -178,6 +178,14 @@ def test_what_is_interrupted_before_anything_runs_ends_as_shells_expect(
     assert program("plan", *FIGURES) == 128 + 2
 
 
+def test_who_reads_only_the_beginning_sees_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        monkeypatch.setattr(sys, "stdout", nobody)
+        assert main(("plan", *FIGURES, "--gpus", "8xH100")) == 128 + 13
+
+
 def test_weights_are_needed_to_serve(program: Program) -> None:
     assert program("vllm", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
     assert program.err.startswith("--weights DIR is needed")
