@@ -63,20 +63,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: of a server that ran, its own; 1 for what can't be; 2 for a wrong command line.
     """
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    status = _status(parse(sys.argv[1:] if arguments is None else arguments))
     try:
-        status = _plan(options) if options.command == "plan" else _serve(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough: `| head`
         with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or the end of Python would complain
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would end with a complaint, and another status
+    return status
+
+
+def _status(options: Options) -> int:
+    try:
+        return _plan(options) if options.command == "plan" else _serve(options)
+    except BrokenPipeError:
         return 128 + 13  # SIGPIPE, by whose name not every system knows it
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before there is a server to pass it on to
         return 128 + signal.SIGINT
-    return status
 
 
 def _plan(options: Options) -> int:

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -178,12 +179,35 @@ def test_what_is_interrupted_before_anything_runs_ends_as_shells_expect(
     assert program("plan", *FIGURES) == 128 + 2
 
 
-def test_who_reads_only_the_beginning_sees_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def nobody_reading() -> Generator[None]:
+    """Let what is printed go into a pipe that nobody reads."""
     read, write = os.pipe()
     os.close(read)
-    with os.fdopen(write, "w") as nobody:
-        monkeypatch.setattr(sys, "stdout", nobody)
-        assert main(("plan", *FIGURES, "--gpus", "8xH100")) == 128 + 13
+    with os.fdopen(write, "w") as stdout, redirect_stdout(stdout):
+        yield
+
+
+def test_who_reads_only_the_beginning_sees_no_traceback(program: Program) -> None:
+    with nobody_reading():
+        assert program("plan", *FIGURES, "--gpus", "8xH100") == 0  # whose few lines are written at its end
+    assert program.err == ""
+
+
+def test_who_reads_only_the_beginning_of_much_is_told_by_the_status_as_by_shells(program: Program) -> None:
+    with nobody_reading():
+        assert program("vllm", "--weights", "/" + "w" * 10_000, *FIGURES, "--gpus", "8xH100", "--dry-run") == 128 + 13
+    assert program.err == ""
+
+
+def test_the_status_is_the_servers_though_nobody_reads_its_log(
+    program: Program, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    monkeypatch.setenv("STAND_IN", json.dumps({"says": "much", "exits": 4}))
+    with nobody_reading():
+        assert program("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port) == 4
 
 
 def test_weights_are_needed_to_serve(program: Program) -> None:
