@@ -138,7 +138,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argpar
         "vllm",
         help="plan, check this machine, start vLLM there and wait until it answers",
         description="Plan, check this machine, start vLLM there, and stay until it ends.",
-        epilog="What follows -- goes to vLLM as it is: ... -- --max-num-seqs 64",
+        epilog="What follows -- goes to vLLM as it is: ... -- --enable-log-requests",
         usage="%(prog)s [options] [-- flags of vLLM]",
         allow_abbrev=False,
     )
