@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from nemotron_client.config import MODEL, resolve
+from nemotron_client.config import MODEL, is_hosted, resolve
 from nemotron_client.errors import ConfigurationError
 
 from . import handed_on
@@ -106,6 +106,10 @@ class Server:
         for name, host in (("--host", self.host), ("--head", self.head)):
             if host is not None and not _is_host(host):
                 raise ConfigurationError(f"{name} {host!r} is no address and no host name.")
+        if is_hosted(self.host.lower().rstrip(".")):
+            raise ConfigurationError(
+                f"--host {self.host}: clients take a name of nvidia.com for NVIDIA's own endpoint. Give the address."
+            )
         handed_on.check(self.extra)
 
     @property

@@ -189,6 +189,7 @@ def test_where_plain_http_may_be_read_on_the_way_the_client_must_be_told(host: s
         ({"host": "-x"}, "--host '-x' is no address"),
         ({"host": "a b"}, "--host 'a b' is no address"),
         ({"host": ""}, "--host '' is no address"),
+        ({"host": "gpu1.NVIDIA.com."}, "clients take a name of nvidia.com for NVIDIA's own endpoint. Give the address"),
         ({"host": "a..b"}, "--host 'a..b' is no address"),
         ({"host": "a" * 64}, "--host 'a{64}' is no address"),
         ({"host": '::1%";x'}, "--host '::1%\";x' is no address"),
