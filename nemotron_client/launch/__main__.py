@@ -6,17 +6,20 @@ import contextlib
 import os
 import platform
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nemotron_client.errors import ConfigurationError
 
 from . import command, preflight, show
 from .arguments import Options, parse
 from .checkpoint import Checkpoint, Facts, locate, read
-from .command import KEY, Command, Server
+from .command import Command, Server
+from .handed_on import KEY
 from .machine import find_cards, look
 from .plan import Machines, Plan, Wish, plan
 from .preflight import Card, Finding, Machine
@@ -33,15 +36,22 @@ class _Job:
         server: What is served.
         commands: Of each node; none if nothing fits.
         text: The plan, for people.
-        findings: What this machine says to it.
-        starts: Whether it would be started here.
+        here: What this machine says to it.
+        anywhere: What is to be said of it on whatever machine it runs.
+        refusal: Why it is not started here; None if it is.
     """
 
     server: Server
     commands: Sequence[Command]
     text: str
-    findings: Sequence[Finding]
-    starts: bool
+    here: Sequence[Finding]
+    anywhere: Sequence[Finding]
+    refusal: str | None
+
+    @property
+    def usage(self) -> str:
+        """The lines of Python that use it."""
+        return show.usage(self.server.url, with_key=_has_key(), insecure=self.server.insecure)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: of a server that ran, its own; 1 for what can't be; 2 for a wrong command line.
     """
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    status = _status(parse(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has seen enough: `| head`
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python would end with a complaint, and another status
+    return status
+
+
+def _status(options: Options) -> int:
     try:
         return _plan(options) if options.command == "plan" else _serve(options)
+    except BrokenPipeError:
+        return 128 + 13  # SIGPIPE, by whose name not every system knows it
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
@@ -65,31 +86,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plan(options: Options) -> int:
     cards = find_cards() if options.gpus is None else ()
-    made = _planned(options, _model(options, _checkpoint(options)), cards)
+    found = None if options.weights is None else _read(locate(options.weights), options)
+    made = _planned(options, _model(options, found), cards)
     print(show.of_plan(made))
+    if found is not None:
+        print(f"\nThe folder\n\n{show.of_findings(_of_weights(found))}")
     return 0 if made.chosen else 1
 
 
 def _serve(options: Options) -> int:
     job = _prepare(options)
     if options.dry_run or not job.commands:
-        return _explain(job)
+        return _explain(options, job)
     return _emit(options, job) if options.emit else _run(options, job)
 
 
-def _checkpoint(options: Options) -> Checkpoint | None:
-    """Read the weights' folder; one that can't be read is no obstacle to planning with what was told."""
-    if options.weights is None:
-        return None
+def _read(folder: Path, options: Options) -> Checkpoint | str:
+    """Read the weights' folder, or say why it can't be: where the model is described, planning goes on without."""
     try:
-        return read(locate(options.weights))
-    except ConfigurationError:
+        return read(folder)
+    except ConfigurationError as error:
         if options.params is None:
             raise
-        return None
+        return str(error)
 
 
-def _model(options: Options, checkpoint: Checkpoint | None) -> Model:
+def _model(options: Options, found: Checkpoint | str | None) -> Model:
     told = Facts(
         parameters=options.params,
         layers=options.layers,
@@ -97,9 +119,13 @@ def _model(options: Options, checkpoint: Checkpoint | None) -> Model:
         kv_heads=options.kv_heads,
         head_dim=options.head_dim,
     )
-    if checkpoint is None:
-        return Facts().overridden(told).model()
-    return checkpoint.facts.overridden(told).model(checkpoint.problems)
+    if isinstance(found, Checkpoint):
+        return found.facts.overridden(told).model(found.problems)
+    return Facts().overridden(told).model()
+
+
+def _of_weights(found: Checkpoint | str) -> Iterable[Finding]:
+    return preflight.of_weights(found.problems if isinstance(found, Checkpoint) else found)
 
 
 def _window(options: Options, model: Model) -> int:
@@ -140,14 +166,13 @@ def _read_gpus(asked: str) -> tuple[GPU, int]:
     return gpu, int(found[1])
 
 
-def _server(options: Options, checkpoint: Checkpoint | None) -> Server:
-    if options.weights is None:
-        raise ConfigurationError("--weights DIR is needed: the folder of the weights that shall be served.")
+def _server(options: Options, folder: Path, found: Checkpoint | str) -> Server:
+    format_, tokenizer = (found.format, found.mistral_tokenizer) if isinstance(found, Checkpoint) else (None, True)
     return Server(
-        folder=locate(options.weights),
-        format=checkpoint.format if checkpoint else None,
-        mistral_tokenizer=checkpoint.mistral_tokenizer if checkpoint else True,
-        executable=options.vllm,
+        folder=folder,
+        format=format_,
+        mistral_tokenizer=tokenizer,
+        executable=str(Path(options.vllm).absolute()) if os.sep in options.vllm else options.vllm,  # in scripts too
         host=options.host,
         port=options.port,
         head=options.head,
@@ -157,13 +182,31 @@ def _server(options: Options, checkpoint: Checkpoint | None) -> Server:
 
 
 def _prepare(options: Options) -> _Job:
-    checkpoint = _checkpoint(options)
-    server, model = _server(options, checkpoint), _model(options, checkpoint)
+    if options.weights is None:
+        raise ConfigurationError("--weights DIR is needed: the folder of the weights that shall be served.")
+    folder = locate(options.weights)
+    found = _read(folder, options)
+    server, model = _server(options, folder, found), _model(options, found)
     machine = look(server.executable, server.host, server.port)
-    commands, text, findings = (_on_cpu if options.cpu else _on_gpus)(options, server, model, machine)
-    findings += _findings(server, checkpoint, machine, serves=options.node_rank == 0)
-    problem = any(finding.level == "problem" for finding in findings)
-    return _Job(server, commands, text, findings, starts=options.force or not problem)
+    commands, text, here = (_on_cpu if options.cpu else _on_gpus)(options, server, model, machine)
+    here += [*preflight.of_software(machine, server.executable), *_of_weights(found)]
+    if server.backend == "ray":
+        here.append(preflight.of_ray(server.ray, shutil.which(server.ray)))
+    anywhere = list(preflight.of_flags(server.extra))
+    if options.node_rank == 0:
+        here.append(preflight.of_port(machine.port))
+        anywhere += preflight.of_reach(
+            server.host, loopback=server.loopback, insecure=server.insecure, with_key=_has_key()
+        )
+    return _Job(server, commands, text, here, anywhere, _refusal(options, machine, here))
+
+
+def _refusal(options: Options, machine: Machine, here: Iterable[Finding]) -> str | None:
+    if options.node_rank == 0 and machine.port:  # another server there would be found ready
+        return "Not started, nor with --force: it could not listen, and what does so already would be taken for it."
+    if options.force or all(finding.level != "problem" for finding in here):
+        return None
+    return "Not started, as there is a problem. --force starts it nevertheless."
 
 
 def _on_gpus(
@@ -182,28 +225,21 @@ def _on_cpu(
     return [made], show.of_cpu(model), list(preflight.on_cpu(model, window, options.concurrency, machine))
 
 
-def _findings(server: Server, checkpoint: Checkpoint | None, machine: Machine, *, serves: bool) -> Iterable[Finding]:
-    yield from preflight.of_software(machine, server.executable)
-    yield from preflight.of_weights(server.folder, None if checkpoint is None else checkpoint.problems)
-    if serves:
-        yield preflight.of_port(machine.port)
-        yield from preflight.of_reach(loopback=server.loopback, with_key=_has_key(), key_name=KEY)
-
-
-def _explain(job: _Job) -> int:
+def _explain(options: Options, job: _Job) -> int:
     print(show.LICENCE, job.text, sep="\n\n")
     if not job.commands:
         print("\nSo there is no command to show.")
         return 1
-    print(f"\n{show.of_commands(job.commands)}\n\nThis machine\n\n{show.of_findings(job.findings)}\n")
-    print(show.of_dry_run(starts=job.starts))
-    print("\nOnce it answers, these lines of Python use it:\n")
-    print(show.usage(job.server.url, with_key=_has_key()))
-    return 0 if job.starts else 1
+    commands = [each.beside(os.environ) for each in job.commands]
+    print(f"\n{show.of_commands(commands)}\n\nThis machine\n\n{show.of_findings([*job.here, *job.anywhere])}\n")
+    print(show.of_dry_run(starts=job.refusal is None, patience=options.ready_timeout))
+    print(f"\nOnce it answers, these lines of Python use it:\n\n{job.usage}")
+    return 1 if job.refusal else 0
 
 
 def _emit(options: Options, job: _Job) -> int:
-    about, nodes, folder = f"{show.LICENCE}\n{job.text}", len(job.commands), locate(options.output or ".")
+    folder = locate("." if options.output is None else options.output)
+    about, nodes = f"{show.LICENCE}\n{job.text}", len(job.commands)
     for rank, each in enumerate(job.commands):
         path = folder / f"serve-node{rank}.sh"
         try:
@@ -213,6 +249,8 @@ def _emit(options: Options, job: _Job) -> int:
         except OSError as error:
             raise ConfigurationError(f"{path} can't be written: {error.strerror}. See --output.") from None
         print(path)
+    if job.anywhere:
+        _print(show.of_findings(job.anywhere))
     return 0
 
 
@@ -221,14 +259,22 @@ def _run(options: Options, job: _Job) -> int:
         raise ConfigurationError("vLLM is started on Linux only; plan, --dry-run and --emit script work anywhere.")
     from .supervise import Patience, Supervisor
 
-    _say(f"{show.LICENCE}\n\n{job.text}\n\nThis machine\n\n{show.of_findings(job.findings)}\n\n")
-    if not job.starts:
-        _say("Not started, as there is a problem. --force starts it nevertheless.")
+    findings = show.of_findings([*job.here, *job.anywhere])
+    _say(f"{show.LICENCE}\n\n{job.text}\n\nThis machine\n\n{findings}\n\n")
+    if job.refusal:
+        _say(job.refusal)
         return 1
     chosen = job.commands[options.node_rank]
-    _say(show.of_command(chosen))
-    patience = Patience(start=options.ready_timeout)
-    return Supervisor(chosen, job.server.url, os.environ, out=sys.stdout.buffer, say=_say, patience=patience).run()
+    _say(show.of_command(chosen.beside(os.environ)))
+    return Supervisor(
+        chosen,
+        job.server.url,
+        os.environ,
+        out=sys.stdout.buffer,
+        say=_say,
+        answered=lambda: _print(job.usage),
+        patience=Patience(start=options.ready_timeout),
+    ).run()
 
 
 def _has_key() -> bool:
@@ -237,8 +283,12 @@ def _has_key() -> bool:
 
 def _say(text: str) -> None:
     for line in text.splitlines():
-        with contextlib.suppress(OSError):  # nobody reads it any more, which is no reason to end the server
-            print(f"[launch] {line}".rstrip(), file=sys.stderr, flush=True)
+        _print(f"[launch] {line}".rstrip())
+
+
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more, which is no reason to end the server
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

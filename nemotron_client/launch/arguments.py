@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
-from .command import KEY, Backend
+from .command import Backend
+from .handed_on import KEY
 from .plan import SHARE
 from .sizes import GPUS, WINDOW, Precision
 
@@ -17,6 +18,8 @@ _ON_GPUS = (
     *("--gpus", "--nodes", "--gpu-memory-utilization", "--tensor-parallel", "--pipeline-parallel"),
     *("--precision", "--kv-cache"),
 )
+_KEYS = ("--api", "--hf-t")  # as vLLM's --api-key and --hf-token begin, and no option of ours
+_ON_STARTING = ("--force", "--ready-timeout", "--node-rank")
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _TIMES = {"": 1, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -87,13 +90,30 @@ def parse(arguments: Sequence[str]) -> Options:
     if not own:
         parser.print_help(sys.stderr)
         parser.exit(2)
-    options = parser.parse_args(own, namespace=Options())
+    _refuse_what_may_be_a_key(parser, own)
+    options, unknown = parser.parse_known_args(own, namespace=Options())
+    if unknown:
+        flags = [_name(word) for word in unknown if word.startswith("-")]
+        parser.error(f"unknown: {', '.join(flags) or 'a word that belongs to no option'}. Flags of vLLM go after --")
     if extra and options.command == "plan":
         planning.error("flags after -- are for vLLM: use them with `vllm`")
     if options.command == "vllm":
         _check_together(serving, options)
     options.extra = extra
     return options
+
+
+def _refuse_what_may_be_a_key(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Refuse vLLM's options for keys before argparse shows their values, as it does with what it does not know."""
+    for name in map(_name, words):
+        if name.startswith(_KEYS):
+            parser.error(f"{name}: set the environment variable {KEY}; every user here can read a command line")
+    if words[0] not in {"plan", "vllm", "-h", "--help"}:
+        parser.error("the first word must be plan or vllm")
+
+
+def _name(word: str) -> str:
+    return word.partition("=")[0].replace("_", "-")
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -118,7 +138,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argpar
         "vllm",
         help="plan, check this machine, start vLLM there and wait until it answers",
         description="Plan, check this machine, start vLLM there, and stay until it ends.",
-        epilog="What follows -- goes to vLLM as it is: ... -- --max-num-seqs 64",
+        epilog="What follows -- goes to vLLM as it is: ... -- --enable-log-requests",
         usage="%(prog)s [options] [-- flags of vLLM]",
         allow_abbrev=False,
     )
@@ -131,17 +151,22 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argpar
 
 def _check_together(parser: argparse.ArgumentParser, options: Options) -> None:
     """Refuse options of which one would be passed over in silence."""
-    if options.cpu:
-        for flag in _ON_GPUS:
-            name = flag.removeprefix("--").replace("-", "_")
-            if getattr(options, name) != parser.get_default(name):
-                parser.error(f"{flag} is for GPUs: leave it or --cpu away")
+    if options.cpu and (flag := _given(parser, options, _ON_GPUS)):
+        parser.error(f"{flag} is for GPUs: leave it or --cpu away")
+    if options.emit and (flag := _given(parser, options, _ON_STARTING)):
+        parser.error(f"{flag} is for starting: leave it or --emit away")
     if options.nodes == 1 and (options.head or options.backend != "native"):
         parser.error("--head and --backend are for several machines: give --nodes too")
     if not 0 <= options.node_rank < options.nodes:
         parser.error(f"--node-rank {options.node_rank}: with --nodes {options.nodes} give 0 to {options.nodes - 1}")
     if options.output is not None and not options.emit:
         parser.error("--output is where --emit script writes: give that too")
+
+
+def _given(parser: argparse.ArgumentParser, options: Options, flags: Sequence[str]) -> str | None:
+    """Return the first of some flags that asks for something else than its default."""
+    names = {flag: flag.removeprefix("--").replace("-", "_") for flag in flags}
+    return next((flag for flag, name in names.items() if getattr(options, name) != parser.get_default(name)), None)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +220,6 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 def _add_serving(parser: argparse.ArgumentParser) -> None:
     server = parser.add_argument_group("the server", f"set {KEY} to a key that clients must send")
     server.add_argument("--vllm", default="vllm", metavar="PATH", help="vLLM's program; default: the one on the path")
-    server.add_argument("--api-key", action=_RefuseKey, help=argparse.SUPPRESS)
     server.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     server.add_argument("--port", type=_number, default=8000, help="default: 8000")
     server.add_argument("--cpu", action="store_true", help="serve on the CPU, slowly, to try things out")
@@ -209,16 +233,6 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--dry-run", action="store_true", help="show the plan, the command and the checks; start nothing")
     how.add_argument("--emit", choices=["script"], help="write a bash script for each node; start nothing")
     parser.add_argument("--output", metavar="DIR", help="where --emit writes; default: here")
-
-
-class _RefuseKey(argparse.Action):
-    """Refuse vLLM's own option for a key, without showing it."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: object, values: object, option_string: str | None = None
-    ) -> None:
-        del namespace, values, option_string
-        parser.error(f"--api-key: set the environment variable {KEY}; every user here can read a command line")
 
 
 def _count(text: str) -> int:

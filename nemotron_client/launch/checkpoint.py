@@ -11,7 +11,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from nemotron_client.errors import ConfigurationError
 
-from .sizes import Model
+from .sizes import PLAIN, Model
 from .weights import Weights, inspect, read_json, told
 
 # What vLLM assumes where neither params.json nor a config.json beside it names a window; it serves no longer one.
@@ -86,11 +86,25 @@ class Facts:
     precision: str | None = None
 
     def overridden(self, told: Facts) -> Facts:
-        """Return the same with what the user told in its place."""
+        """Return the same with what the user told in its place.
+
+        Raises:
+            ConfigurationError: A number of parameters says nothing of the size of weights that are quantized.
+        """
         given = {each.name: value for each in fields(told) if (value := getattr(told, each.name)) is not None}
-        if told.parameters:  # what the files hold is not what is asked about
-            given |= {"weights": 2 * told.parameters, "weights_fp8": told.parameters, "precision": "bf16"}
+        if told.parameters:  # what the files hold is not what is asked about; how they are quantized stays so
+            given |= self._estimated(told.parameters)
         return replace(self, **given)
+
+    def _estimated(self, parameters: int) -> dict[str, int | str]:
+        if self.precision == "fp8":
+            return {"weights": parameters, "weights_fp8": parameters}
+        if self.precision is not None and self.precision not in PLAIN:
+            raise ConfigurationError(
+                f"--params: the weights are quantized ({self.precision}), so their size does not follow from a number "
+                "of parameters. Leave --params away, or plan without --weights."
+            )
+        return {"weights": 2 * parameters, "weights_fp8": parameters, "precision": "bf16"}
 
     def model(self, problems: Sequence[str] = ()) -> Model:
         """Return the model.

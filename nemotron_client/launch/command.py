@@ -4,60 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from nemotron_client.config import MODEL
+from nemotron_client.config import MODEL, is_hosted, resolve
 from nemotron_client.errors import ConfigurationError
 
+from . import handed_on
 from .checkpoint import Format
 from .plan import Plan
-from .sizes import GIB, Model
+from .sizes import GIB, GPUS, Model
 
 Backend = Literal["native", "ray"]
 
-KEY = "VLLM_API_KEY"
-"""Where vLLM itself looks for the key that clients must send."""
-
 MASTER_PORT, RAY_PORT = 29_501, 6379  # vLLM's and Ray's own defaults
 
-# What the plan or the readiness check decides, with what to do instead: given again after `--`, the figures shown would
-# be false, and a key would be seen by every user of the machine.
-DECIDED = {
-    "--api-key": f"set the environment variable {KEY}, which no list of processes shows",
-    "--config": "give its settings as flags; here they would go past the plan",
-    "--data-parallel-size": "it follows from --gpus, --nodes, --tensor-parallel and --pipeline-parallel",
-    "--distributed-executor-backend": "use --backend",
-    "--gpu-memory-utilization": "use --gpu-memory-utilization before the --",
-    "--headless": "it follows from --node-rank",
-    "--hf-token": "the weights are in --weights, and a list of processes would show it",
-    "--host": "use --host before the --",
-    "--kv-cache-dtype": "use --kv-cache",
-    "--master-addr": "use --head",
-    "--master-port": "it is 29501",
-    "--max-model-len": "use --window",
-    "--model": "use --weights",
-    "--nnodes": "use --nodes",
-    "--node-rank": "use --node-rank before the --",
-    "--pipeline-parallel-size": "use --pipeline-parallel",
-    "--port": "use --port before the --",
-    "--quantization": "use --precision",
-    "--ssl-certfile": "it is watched by plain http: put what speaks https before it",
-    "--ssl-keyfile": "it is watched by plain http: put what speaks https before it",
-    "--served-model-name": f"it is {MODEL}, which clients look for",
-    "--tensor-parallel-size": "use --tensor-parallel",
-    "--uds": "the server must have a port to be watched",
-}
-SHORT = {
-    "-dp": "--data-parallel-size",
-    "-n": "--nnodes",
-    "-pp": "--pipeline-parallel-size",
-    "-q": "--quantization",
-    "-r": "--node-rank",
-    "-tp": "--tensor-parallel-size",
-}
+# How many requests vLLM 0.32 runs at once unless it is told: on the cards that are known here, on others, on a CPU.
+_AT_ONCE, _AT_ONCE_ELSEWHERE, _AT_ONCE_ON_CPU = 1024, 256, 128
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -96,6 +61,10 @@ class Command:
     def argv(self) -> tuple[str, ...]:
         """The whole argument list."""
         return (self.executable, *(word for flag in self.flags for word in flag.words))
+
+    def beside(self, environment: Mapping[str, str]) -> Command:
+        """Return it as it runs where these variables are set, which come before its own."""
+        return replace(self, environment={k: v for k, v in self.environment.items() if k not in environment})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +106,11 @@ class Server:
         for name, host in (("--host", self.host), ("--head", self.head)):
             if host is not None and not _is_host(host):
                 raise ConfigurationError(f"{name} {host!r} is no address and no host name.")
-        _check_extra(self.extra)
+        if is_hosted(self.host.lower().rstrip(".")):
+            raise ConfigurationError(
+                f"--host {self.host}: clients take a name of nvidia.com for NVIDIA's own endpoint. Give the address."
+            )
+        handed_on.check(self.extra)
 
     @property
     def url(self) -> str:
@@ -149,6 +122,20 @@ class Server:
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host == "localhost" or (_is_ip(self.host) and ip_address(self.host).is_loopback)
+
+    @property
+    def ray(self) -> str:
+        """Ray's program: beside vLLM's, or on the path as that is."""
+        return str(Path(self.executable).with_name("ray"))
+
+    @property
+    def insecure(self) -> bool:
+        """Whether a client refuses plain http to it unless told ``allow_insecure=True``."""
+        try:
+            resolve({}, base_url=self.url)
+        except ConfigurationError:
+            return True
+        return False
 
 
 def on_gpus(server: Server, plan: Plan) -> list[Command]:
@@ -177,6 +164,8 @@ def on_gpus(server: Server, plan: Plan) -> list[Command]:
         flags.append(Flag(("--quantization", "fp8"), "weights in 8 bits: half the memory, on Hopper's own fp8 units"))
     if wish.kv == "fp8":
         flags.append(Flag(("--kv-cache-dtype", "fp8"), "the KV cache in 8 bits: twice as many tokens at once"))
+    usual = _AT_ONCE if plan.machines.gpu in GPUS.values() else _AT_ONCE_ELSEWHERE
+    flags += _at_once(-(-wish.concurrency // layout.data), usual)
     if nodes == 1:
         return [_command(server, flags)]
     return _by_ray(server, flags, nodes, layout.data) if server.backend == "ray" else _natively(server, flags, nodes)
@@ -188,6 +177,7 @@ def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Comma
         *_common(server, window),
         Flag(("--dtype", "bfloat16"), "the CPU has no fp8"),
         Flag(("--enforce-eager",), "start without compiling first"),
+        *_at_once(concurrency, _AT_ONCE_ON_CPU),
     ]
     cache = max(-(-model.kv_bytes("bf16") * window * concurrency // GIB), 1)
     return _command(server, flags, {"VLLM_CPU_KVCACHE_SPACE": str(cache)})
@@ -212,6 +202,12 @@ def _common(server: Server, window: int) -> list[Flag]:
     ]
 
 
+def _at_once(wanted: int, usual: int) -> list[Flag]:
+    if wanted <= usual:
+        return []
+    return [Flag(("--max-num-seqs", str(wanted)), f"requests at once in each copy, as wanted; else it runs {usual:,}")]
+
+
 def _command(server: Server, flags: Sequence[Flag], environment: Mapping[str, str] | None = None) -> Command:
     handed_on = (Flag(server.extra, "handed on as given"),) if server.extra else ()
     quiet = {
@@ -232,8 +228,7 @@ def _natively(server: Server, flags: list[Flag], nodes: int) -> list[Command]:
         ]
         if rank:
             own.append(Flag(("--headless",), "only work; the first machine answers the clients"))
-        command = _command(server, [*flags, *own])
-        commands.append(Command(command.executable, command.flags, command.environment, serves=rank == 0))
+        commands.append(replace(_command(server, [*flags, *own]), serves=rank == 0))
     return commands
 
 
@@ -242,7 +237,7 @@ def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[
     if copies > 1:
         own.append(Flag(("--data-parallel-backend", "ray"), "place the copies by Ray too"))
     address = f"[{server.head}]:{RAY_PORT}" if ":" in str(server.head) else f"{server.head}:{RAY_PORT}"
-    ray = str(Path(server.executable).with_name("ray"))  # installed with vLLM, or on the path as it is
+    ray = server.ray
     quiet = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray would send them to its makers
     first = _command(server, [*flags, *own], {"RAY_ADDRESS": address} | quiet)
     start = (ray, "start", "--head", f"--node-ip-address={server.head}", f"--port={RAY_PORT}")
@@ -251,29 +246,6 @@ def _by_ray(server: Server, flags: list[Flag], nodes: int, copies: int) -> list[
         Command(first.executable, first.flags, first.environment, before=start),
         *(Command(ray, (join,), quiet, serves=False) for _ in range(nodes - 1)),
     ]
-
-
-def _check_extra(extra: Sequence[str]) -> None:
-    for word in extra:
-        if not word.isprintable():
-            raise ConfigurationError(f"{word!r} after -- holds characters that can't be printed.")
-        name = word.partition("=")[0]
-        if decided := _decided(name):
-            shown = name if decided == "--api-key" else word  # what follows is the key
-            raise ConfigurationError(f"{shown} can't be handed on after --: {DECIDED[decided]}.")
-
-
-def _decided(name: str) -> str | None:
-    """Return which of the flags that are kept back vLLM would take a word for: it knows any beginning as well."""
-    if name.startswith("--"):
-        flag = name.replace("_", "-")  # as vLLM does
-        return next((each for each in DECIDED if len(flag) > 2 and each.startswith(flag)), None)
-    short = (
-        each
-        for each in SHORT
-        if len(name) > 1 and (each.startswith(name) or (len(each) == 2 and name.startswith(each)))
-    )
-    return next((SHORT[each] for each in short), None)  # "-n2" is "-n 2"
 
 
 def _is_host(host: str) -> bool:

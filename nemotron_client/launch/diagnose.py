@@ -121,9 +121,10 @@ _KNOWN = (
     _known(
         "the machines don't find each other",
         r"DistStoreError|TCPStore|DistNetworkError|ncclRemoteError|ncclSystemError|NCCL error|"
-        r"Timed out after \d+ seconds waiting for clients|Could not find any running Ray|ConnectionError: ray",
-        "start all nodes, with --head an address that each reaches; open the ports between them (29501, 29550, NCCL's "
-        "own); set NCCL_SOCKET_IFNAME and VLLM_HOST_IP where a machine has several networks",
+        r"Timed out after \d+ seconds waiting for clients|Could not find any running Ray|ConnectionError: ray|"
+        r"Failed to connect to GCS",
+        "start all nodes, with --head an address that each reaches; open the ports between them (29501, 29550, Ray's "
+        "6379, NCCL's own); set NCCL_SOCKET_IFNAME and VLLM_HOST_IP where a machine has several networks",
     ),
     _known(
         "VLLM_PORT is set to what is no port, as Kubernetes does where a service is called vllm",

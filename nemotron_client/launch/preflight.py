@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from . import handed_on
+from .handed_on import KEY
 from .plan import Plan
 from .sizes import GIB, GPU, GPUS, Model
 
@@ -143,10 +144,17 @@ def of_software(machine: Machine, executable: str) -> Iterator[Finding]:
         )
 
 
-def of_weights(folder: Path, problems: Sequence[str] | None) -> Iterator[Finding]:
-    """Judge a folder of weights, from what is wrong with it; None where it could not be read at all."""
-    if problems is None:
-        yield Finding("problem", f"weights: {folder} can't be read here", "run this where they are")
+def of_ray(program: str, found: str | None) -> Finding:
+    """Judge whether Ray's program is where vLLM is, from its path if it was found."""
+    if found is None:
+        return Finding("problem", f"{program!r} is not a program here", "pip install ray beside that vLLM")
+    return Finding("ok", f"Ray: {found}")
+
+
+def of_weights(problems: Sequence[str] | str) -> Iterator[Finding]:
+    """Judge a folder of weights, from what is wrong with it, or why it can't be read at all."""
+    if isinstance(problems, str):
+        yield Finding("problem", problems.rstrip("."), "all of this is from what you told of the model")
         return
     for problem in problems:
         yield Finding("problem", f"weights: {problem}", "copy or download the folder again, whole")
@@ -154,18 +162,37 @@ def of_weights(folder: Path, problems: Sequence[str] | None) -> Iterator[Finding
         yield Finding("ok", "weights: all files are there, readable and whole")
 
 
+def of_flags(extra: Sequence[str]) -> Iterator[Finding]:
+    """Judge the flags after ``--``."""
+    for flag, why in handed_on.warnings(extra):
+        yield Finding("warning", f"{flag} after --", why)
+
+
 def of_port(problem: str | None) -> Finding:
     """Judge the address to listen on."""
     if problem is None:
         return Finding("ok", "the port is free")
-    return Finding("problem", problem, "end what uses it, or choose another with --port")
+    return Finding("problem", problem, "give one of this machine that nothing else uses: --host, --port")
 
 
-def of_reach(*, loopback: bool, with_key: bool, key_name: str) -> Iterator[Finding]:
-    """Judge who may use the server."""
+def of_reach(host: str, *, loopback: bool, insecure: bool, with_key: bool) -> Iterator[Finding]:
+    """Judge who may use a server, and who may read along.
+
+    Args:
+        host: Where it listens.
+        loopback: Whether only this machine can reach it.
+        insecure: Whether clients refuse plain http to it.
+        with_key: Whether clients must send a key.
+    """
     if not loopback and not with_key:
         yield Finding(
-            "warning", "everyone who reaches this machine can use the server", f"set {key_name} to a key of your choice"
+            "warning", "everyone who reaches this machine can use the server", f"set {KEY} to a key of your choice"
+        )
+    if insecure:
+        yield Finding(
+            "warning",
+            f"{host} may be public, and plain http can be read on the way",
+            "put what speaks https before it; clients refuse it as it is unless told allow_insecure=True",
         )
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ class Group:
     """A running command and every process that it starts.
 
     Attributes:
+        name: Of the program.
         over: Whether the command itself has ended.
         tail: The last lines of its log.
     """
@@ -48,6 +50,7 @@ class Group:
         Raises:
             OSError: It can't be started.
         """
+        self.name = Path(argv[0]).name
         self.over = False
         self.tail: deque[str] = deque(maxlen=_KEPT)
         pipe, end = map(os.fdopen, os.pipe(), ("rb", "wb"))
@@ -76,16 +79,29 @@ class Group:
             os.killpg(self._child.pid, number)
 
     def close(self) -> int:
-        """End by force what is left of the group, and read the log to its end.
+        """Wait for the command, end by force what is left of the group, and read the log to its end.
 
         Returns:
             The command's exit status; below 0 the signal that ended it.
         """
         self.send(signal.SIGKILL)
-        self._watcher.join()
-        status = self._child.wait()
+        status = self.leave()
         self._reader.join(_LONGEST_FAREWELL)
         return status
+
+    def leave(self) -> int:
+        """Wait for the command alone: what it has started lives on, and its log is forwarded as before.
+
+        Returns:
+            The command's exit status; below 0 the signal that ended it.
+        """
+        self._watcher.join()
+        return self._child.wait()
+
+    @property
+    def writing(self) -> bool:
+        """Whether some process has the log open: after ``close()``, one that had left the group."""
+        return self._reader.is_alive()
 
     def _watch(self, ended: Callable[[], None]) -> None:
         os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
@@ -107,7 +123,8 @@ def _lines(pipe: int) -> Iterator[bytes]:
         *whole, rest = _ENDS.split(rest + piece)
         yield from whole
         if len(rest) >= _LONGEST_LINE:
-            yield rest
-            rest = b""
+            cut = rest.rfind(b" ") + 1 or len(rest)  # a key holds no space: so none is cut in two, and seen by nobody
+            yield rest[:cut]
+            rest = rest[cut:]
     if rest:
         yield rest

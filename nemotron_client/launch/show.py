@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill, wrap
 
-from .command import KEY, Command
+from .command import Command
+from .handed_on import KEY
 from .plan import Layout, Plan, longest_window
 from .preflight import Finding
 from .sizes import GIB, Model
@@ -159,10 +160,19 @@ def of_findings(findings: Iterable[Finding]) -> str:
     return table(rows, "  ")
 
 
-def of_dry_run(*, starts: bool) -> str:
-    """Say what would happen without --dry-run."""
+def of_dry_run(*, starts: bool, patience: int) -> str:
+    """Say what would happen without --dry-run.
+
+    Args:
+        starts: Whether the server would be started here.
+        patience: For how many seconds it would be waited for.
+    """
     if starts:
-        return fill("Nothing was started. Without --dry-run, the command above would be.", WIDTH)
+        return fill(
+            "Nothing was started. Without --dry-run, the command above would be, and for "
+            f"{patience:,} s at most (--ready-timeout) it would be waited for until it answers.",
+            WIDTH,
+        )
     return fill(
         "Nothing was started, and without --dry-run nothing would be here, since there are problems (so the exit "
         "status is 1). Where none is found, the command above is started.",
@@ -194,17 +204,25 @@ def script(command: Command, *, rank: int, nodes: int, with_key: bool, about: st
     return "\n".join([*lines, f"exec {typed}", ""])
 
 
-def usage(url: str, *, with_key: bool) -> str:
-    """Write the two lines of Python that use a server, after what they import."""
-    imports = ["import os"] if with_key else []
-    key = f',\n                    api_key=os.environ["{KEY}"]' if with_key else ""
+def usage(url: str, *, with_key: bool, insecure: bool) -> str:
+    """Write the two lines of Python that use a server, after what they import, to be pasted as they are.
+
+    Args:
+        url: Where its API is.
+        with_key: Whether clients must send a key.
+        insecure: Whether the client would refuse plain http to that host.
+    """
+    given = [f'base_url="{url}"']
+    given += [f'api_key=os.environ["{KEY}"]'] if with_key else []
+    given += ["allow_insecure=True"] if insecure else []
+    call = "".join(f"\n    {each}," for each in given) + "\n" if len(given) > 1 else given[0]
     lines = [
-        *imports,
+        *(["import os"] if with_key else []),
         "from nemotron_client import Nemotron",
-        f'client = Nemotron(base_url="{url}"{key})',
+        f"client = Nemotron({call})",
         'print(client.chat.completions.create(messages="Hello").text)',
     ]
-    return "\n".join(f"  {line}" for line in lines)
+    return "\n".join(lines)
 
 
 def _lines(command: Command) -> list[str]:

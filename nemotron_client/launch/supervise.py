@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
-import subprocess
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,17 +16,23 @@ from typing import BinaryIO
 
 from nemotron_client.client import Nemotron
 from nemotron_client.config import MODEL, Secret, redact, resolve
-from nemotron_client.errors import APIConnectionError, ConfigurationError, InternalServerError, NemotronError
-from nemotron_client.timeouts import Timeout
+from nemotron_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    InternalServerError,
+    NemotronError,
+)
+from nemotron_client.timeouts import LONGEST, Timeout
 
-from .command import KEY, Command
+from .command import Command
 from .diagnose import diagnose
+from .handed_on import KEY
 from .process import Group
-from .show import usage
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_LONGEST_QUESTION = 600.0  # seconds; the first may compile
 _LONGEST_FAREWELL = 5.0  # seconds for a question to notice that the server has gone
+_LONGER = "A larger --ready-timeout waits longer; the log above tells how far it came."
 _FAILED = 1
 _BY_SIGNAL = 128  # and the signal's number, as shells tell of it
 
@@ -65,6 +71,7 @@ class Supervisor:
         *,
         out: BinaryIO,
         say: Callable[[str], None],
+        answered: Callable[[], None],
         patience: Patience,
     ) -> None:
         """Prepare; nothing is started yet.
@@ -75,12 +82,14 @@ class Supervisor:
             environment: Of this process; what it sets comes before what the command would.
             out: Where the server's log goes.
             say: Told what happens.
+            answered: Called once a real token has come.
             patience: How long to wait for what.
 
         Raises:
             ConfigurationError: The key in the environment can't be one.
         """
-        self._command, self._url, self._out, self._say, self._patience = command, url, out, say, patience
+        self._command, self._url, self._patience = command, url, patience
+        self._out, self._say, self._answered = out, say, answered
         self._environment = {**command.environment, **environment}
         self._key = Secret(environment.get(KEY, ""))
         try:
@@ -101,52 +110,71 @@ class Supervisor:
         Raises:
             ConfigurationError: It can't be started at all.
         """
+        before = self._command.before
         with self._handling_signals():
             began = self._patience.clock()
-            if self._command.before and (status := self._first(self._command.before)):
+            if before and (status := self._first(before)):
                 return status
-            group = self._start()
-            asking = Thread(target=self._ask, args=[group, began], name="ask", daemon=True)
-            if self._command.serves:
-                asking.start()
             try:
-                self._wait(group)
+                return self._serve(began)
             finally:
-                status = group.close()
-            if self._command.serves:
-                asking.join(_LONGEST_FAREWELL)
-            self._farewell(group, status, self._patience.clock() - began)
-            return _FAILED if self._given_up else _as_shells_do(status)
+                if before:
+                    self._say("Ray, which was started first, runs on; `ray stop` ends it on this machine.")
 
     def _first(self, words: tuple[str, ...]) -> int:
         self._say(f"First: {shlex.join(words)}")
-        try:
-            running = subprocess.Popen(words, env=self._environment)  # noqa: S603 - as in process.py
-        except OSError as error:
-            raise ConfigurationError(f"{words[0]} can't be started: {error.strerror}.") from None
-        with running:
-            Thread(target=self._wake_after, args=[running], name="watch", daemon=True).start()
-            while running.poll() is None:
-                for number in self._signals:
-                    running.send_signal(number)
-                self._news.get()
+        group = self._start(words)
+        self._wait(group)
         if self._signals:
+            group.close()
+            self._say("So nothing more is started. If Ray runs on this machine now, `ray stop` ends it.")
             return _BY_SIGNAL + self._signals[0]
-        if running.returncode:
+        status = group.leave()
+        if status:
             self._say("It failed. If Ray runs on this machine already, `ray stop` ends it.")
-        return _as_shells_do(running.returncode)
+        return _as_shells_do(status)
 
-    def _start(self) -> Group:
-        argv = self._command.argv
+    def _serve(self, began: float) -> int:
+        group = self._start(self._command.argv)
+        asking = Thread(target=self._ask, args=[group, began], name="ask", daemon=True)
+        if self._command.serves:
+            asking.start()
+        try:
+            self._wait(group)
+        finally:
+            status = group.close()
+        if self._command.serves:
+            asking.join(_LONGEST_FAREWELL)
+        self._farewell(group, status, self._patience.clock() - began)
+        return _FAILED if self._given_up else _as_shells_do(status)
+
+    def _start(self, argv: tuple[str, ...]) -> Group:
         try:
             return Group(argv, self._environment, out=self._out, clean=self._clean, ended=self._wake)
         except (OSError, ValueError) as error:  # ValueError: a NUL byte
             raise ConfigurationError(f"{argv[0]} can't be started: {error}.") from None
 
     def _ask(self, group: Group, began: float) -> None:
-        if not self._until_it_answers(group, began) and not (group.over or self._signals):
+        try:
+            answered = self._until_it_answers(group, began)
+        except APITimeoutError:
+            answered = False
+            self._complain(group, f"It is up but has not answered in time, so it is ended. {_LONGER}")
+        except NemotronError as error:
+            answered = False
+            if isinstance(error, APIConnectionError | InternalServerError) and not self._signals:
+                self._pause(self._patience.end)  # it may be ending, and then its log says why
+            self._complain(group, f"It is up but does not answer, so it is ended. {type(error).__name__}: {error}")
+        if not answered and not self._ends(group):
             self._given_up = True
             self._news.put(None)
+
+    def _complain(self, group: Group, text: str) -> None:
+        if not self._ends(group):
+            self._say(text)
+
+    def _ends(self, group: Group) -> bool:
+        return group.over or bool(self._signals)
 
     def _until_it_answers(self, group: Group, began: float) -> bool:
         """Ask until one real token has come; return whether it has."""
@@ -166,14 +194,15 @@ class Supervisor:
                 allow_insecure=True,
             ) as client,
         ):
-            while not (group.over or self._signals):
+            while not self._ends(group):
                 state = client.server.ready()
-                if state:
-                    return self._answers(group, client, began)
                 now = patience.clock()
+                if state:
+                    self._ask_for_a_token(client, began, now)
+                    return True
                 if now - began > patience.start:
                     self._say(f"Not ready after {now - began:.0f} s, so it is ended. It last said: {state.detail}")
-                    self._say("A larger --ready-timeout waits longer; the log above tells how far it came.")
+                    self._say(_LONGER)
                     return False
                 if now - told >= patience.tell:
                     told = now
@@ -182,27 +211,19 @@ class Supervisor:
                 self._pause(patience.pause)
         return False
 
-    def _answers(self, group: Group, client: Nemotron, began: float) -> bool:
-        clock = self._patience.clock
-        asked = clock()
-        self._say(f"{asked - began:.0f} s: it says it is ready; asking for one token, which may compile at first.")
-        try:
-            done = client.chat.completions.create(
-                messages="Hello",
-                max_tokens=1,
-                timeout=Timeout(first_event=_LONGEST_QUESTION, total=_LONGEST_QUESTION),
-            )
-        except NemotronError as error:
-            if isinstance(error, APIConnectionError | InternalServerError) and not self._signals:
-                self._pause(self._patience.end)  # it may be ending, and then its log says why
-            if not (group.over or self._signals):
-                self._say(f"It is up but does not answer, so it is ended. {type(error).__name__}: {error}")
-            return False
-        took = f"{clock() - began:.0f} s after the start, {clock() - asked:.1f} s after the question"
+    def _ask_for_a_token(self, client: Nemotron, began: float, now: float) -> None:
+        self._say(f"{now - began:.0f} s: it says it is ready; asking for one token, which may compile at first.")
+        left = min(max(began + self._patience.start - now, self._patience.pause), LONGEST)
+        limit = Timeout(first_event=None, total=left)
+        done = client.chat.completions.create(messages="Hello", max_tokens=1, timeout=limit)
+        after = self._patience.clock()
+        took = f"{after - began:.0f} s after the start, {after - now:.1f} s after the question"
         self._say(f"Ready: {self._url} answered {done.text!r} {took}. Use it:")
-        self._say(usage(self._url, with_key=bool(self._key)))
-        self._say("Ctrl-C ends it.")
-        return True
+        self._answered()
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as shells set it for what runs in the background
+            self._say(f"SIGTERM to process {os.getpid()} ends it.")
+        else:
+            self._say("Ctrl-C ends it.")
 
     def _wait(self, group: Group) -> None:
         while not (group.over or self._given_up or self._signals):
@@ -216,7 +237,8 @@ class Supervisor:
         number = signal.Signals(passed_on[0]) if passed_on else signal.SIGTERM
         group.send(number)
         until = self._patience.clock() + self._patience.end
-        self._say(f"{number.name} was passed on to vLLM; another one kills it at once.")
+        how, other = ("passed on", "another") if passed_on else ("sent", "a")
+        self._say(f"{number.name} was {how} to {group.name}; {other} signal kills it at once.")
         while not group.over and len(self._signals) == len(passed_on):
             left = until - self._patience.clock()
             if left <= 0:
@@ -231,19 +253,15 @@ class Supervisor:
     def _pause(self, seconds: float) -> None:
         _wait_for(self._enough, seconds)
 
-    def _wake_after(self, running: subprocess.Popen[bytes]) -> None:
-        running.wait()
-        self._wake()
-
     def _wake(self) -> None:
         self._news.put(None)
         self._enough.put(None)
 
     def _farewell(self, group: Group, status: int, seconds: float) -> None:
         shown = f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-        self._say(f"vLLM has ended {shown} after {seconds:.0f} s; none of its processes is left.")
-        if self._command.before:
-            self._say("Ray, which was started first, runs on; `ray stop` ends it on this machine.")
+        self._say(f"{group.name} has ended {shown} after {seconds:.0f} s, and its process group with it.")
+        if group.writing:
+            self._say("A process that it had put outside its group still holds its log open: look for it with ps.")
         if status and not (self._signals or self._given_up):
             cause = diagnose(list(group.tail), status)
             self._say(f"Why: {cause.what or 'not known here; the log says'}")
@@ -257,7 +275,9 @@ class Supervisor:
             self._signals.append(number)
             self._wake()
 
-        before = {number: signal.signal(number, handle) for number in _SIGNALS}
+        # What this program was told to ignore it goes on to ignore: nohup does so with SIGHUP.
+        heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, handle) for number in heeded}
         try:
             yield
         finally:

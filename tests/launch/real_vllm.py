@@ -26,7 +26,8 @@ from tempfile import TemporaryFile
 from nemotron_client import AuthenticationError, Nemotron
 from nemotron_client.launch import GPUS, Machines, Wish, command, plan
 from nemotron_client.launch.checkpoint import read
-from nemotron_client.launch.command import KEY, Server
+from nemotron_client.launch.command import Server
+from nemotron_client.launch.handed_on import KEY
 from tests.launch.commands import commands
 
 HERE = Path(__file__).parent
@@ -152,6 +153,7 @@ def main() -> None:
     name_the_distribution(options.vllm)
     check_flags(options.vllm)
     check_commands(options.vllm, options.weights)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the launcher would ignore what this was told to
     os.environ.pop(KEY, None)
     check_life(options, signal.SIGINT, lambda url, _: check_contract(options.pytest, url))
     os.environ[KEY] = HIDDEN.decode()

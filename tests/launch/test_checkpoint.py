@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client.errors import ConfigurationError
-from nemotron_client.launch import GPUS, Machines, Wish, plan, show
+from nemotron_client.launch import GPUS, Machines, Wish, command, plan, show
 from nemotron_client.launch.checkpoint import HF, MISTRAL, Checkpoint, Facts, locate, read
+from nemotron_client.launch.command import Server
 from nemotron_client.launch.sizes import Model
 from tests.launch.folders import CONFIG, PARAMS, hugging_face, mistral, safetensors
 
@@ -367,6 +368,25 @@ def test_what_the_user_tells_comes_before_what_was_read() -> None:
     assert (model.layers, model.weights) == (4, 104)
     model = read_off.overridden(Facts(parameters=1000)).model()
     assert (model.weights, model.weights_fp8) == (2000, 1000)
+
+
+def test_a_number_of_parameters_leaves_weights_of_fp8_as_they_are_so_that_vllm_is_not_asked_to_make_them_so(
+    tmp_path: Path,
+) -> None:
+    facts = quantized(tmp_path, {"quant_method": "fbgemm_fp8"}, FP8).overridden(Facts(parameters=10**10))
+    model = facts.model()
+    assert (model.weights, model.weights_fp8, model.precision) == (10**10, 10**10, "fp8")
+    (made,) = command.on_gpus(Server(folder=tmp_path), plan(model, Machines(GPUS["H100"], 1), Wish(fp8=True, window=1)))
+    assert "--quantization" not in made.argv
+
+
+@pytest.mark.parametrize("told", [{"quant_method": "gptq", "bits": 4}, None])
+def test_of_weights_packed_otherwise_a_number_of_parameters_tells_no_size(
+    tmp_path: Path, told: Mapping[str, object] | None
+) -> None:
+    facts = quantized(tmp_path, told, PACKED)
+    with pytest.raises(ConfigurationError, match=rf"--params: the weights are quantized \({facts.precision}\), so"):
+        facts.overridden(Facts(parameters=10**10))
 
 
 def test_what_is_told_alone_is_an_estimate() -> None:

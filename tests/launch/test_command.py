@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemotron_client.errors import ConfigurationError
-from nemotron_client.launch import GPUS, Machines, Wish, command, plan
+from nemotron_client.launch import GPU, GPUS, Machines, Wish, command, plan
 from nemotron_client.launch.checkpoint import HF
 from nemotron_client.launch.command import Server
+from nemotron_client.launch.sizes import GIB
 from tests.launch.commands import MODEL, TINY, commands
 
 FLAGS: dict[str, dict[str, object]] = json.loads(
@@ -131,44 +132,53 @@ def test_flags_after_the_dashes_are_handed_on_as_they_are() -> None:
     assert made.argv[-2:] == ("--max-num-seqs", "64")
 
 
+def test_a_flag_that_the_plan_decides_is_not_handed_on() -> None:
+    with pytest.raises(ConfigurationError, match="--max-model-len can't be handed on after --: use --window"):
+        replace(SERVER, extra=("--max-model-len", "4096"))
+
+
 @pytest.mark.parametrize(
-    ("extra", "message"),
+    ("wanted", "gpu", "flags"),
     [
-        ("--tensor-parallel-size=4", "--tensor-parallel-size=4 can't be handed on after --: use --tensor-parallel"),
-        ("--max_model_len", "use --window"),
-        ("--max-model-le", "use --window"),
-        ("-tp", "use --tensor-parallel"),
-        ("-tp=4", "-tp=4 can't be handed on after --: use --tensor-parallel"),
-        ("-t", "-t can't be handed on after --: use --tensor-parallel"),
-        ("-n2", "use --nodes"),
-        ("-r1", "use --node-rank"),
-        ("-qfp8", "use --precision"),
-        ("--ssl-certfile=x", "it is watched by plain http"),
-        ("--config", "they would go past the plan"),
-        ("a\nb", r"'a\\nb' after -- holds characters that can't be printed"),
+        (1024, GPUS["H100"], ()),
+        (1025, GPUS["H100"], ("--max-num-seqs", "1025")),
+        (257, GPU("A100", 78 * GIB), ("--max-num-seqs", "257")),
     ],
 )
-def test_a_flag_that_the_plan_decides_is_not_handed_on(extra: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        replace(SERVER, extra=(extra,))
+def test_as_many_requests_run_at_once_as_were_wanted_though_vllm_would_run_fewer(
+    wanted: int, gpu: GPU, flags: tuple[str, ...]
+) -> None:
+    small = plan(TINY, Machines(gpu, 2), Wish(window=1024, tensor=1, concurrency=2 * wanted))  # two copies
+    (made,) = command.on_gpus(SERVER, small)
+    assert made.argv[made.argv.index("--data-parallel-size") + 2 :] == flags
 
 
-@pytest.mark.parametrize("extra", ["--api-key=sk-made-up", "--api_key=sk-made-up", "--api-k=sk-made-up"])
-def test_a_key_after_the_dashes_is_refused_and_not_shown(extra: str) -> None:
-    with pytest.raises(ConfigurationError, match="set the environment variable VLLM_API_KEY") as refused:
-        replace(SERVER, extra=(extra,))
-    assert "made-up" not in str(refused.value)
+def test_on_the_cpu_too() -> None:
+    assert command.on_cpu(SERVER, TINY, 1024, 129).argv[-2:] == ("--max-num-seqs", "129")
+    assert "--max-num-seqs" not in command.on_cpu(SERVER, TINY, 1024, 128).argv
+
+
+def test_what_is_set_already_is_not_set_again() -> None:
+    (made,) = COMMANDS["CPU"]
+    assert made.beside({"HF_HUB_OFFLINE": "0", "OTHER": "1"}).environment.keys() == {
+        "VLLM_NO_USAGE_STATS",
+        "VLLM_CPU_KVCACHE_SPACE",
+    }
 
 
 @pytest.mark.parametrize(
-    "extra", ["--config-format", "--max-num-seqs", "-", "-1", "-O3", "--no-enable-prefix-caching", "64", ""]
+    ("host", "insecure"),
+    [
+        ("127.0.0.1", False),
+        ("0.0.0.0", False),  # noqa: S104 - nothing listens
+        ("10.0.0.1", False),
+        ("gpu1.internal", False),
+        ("gpu1.example.com", True),
+        ("2606:4700::1", True),
+    ],
 )
-def test_other_flags_and_values_are(extra: str) -> None:
-    assert replace(SERVER, extra=(extra,)).extra == (extra,)
-
-
-def test_every_flag_that_is_kept_back_is_one_of_vllms() -> None:
-    assert {*command.DECIDED, *command.SHORT} <= FLAGS.keys()
+def test_where_plain_http_may_be_read_on_the_way_the_client_must_be_told(host: str, insecure: bool) -> None:  # noqa: FBT001
+    assert replace(SERVER, host=host).insecure is insecure
 
 
 @pytest.mark.parametrize(
@@ -179,6 +189,7 @@ def test_every_flag_that_is_kept_back_is_one_of_vllms() -> None:
         ({"host": "-x"}, "--host '-x' is no address"),
         ({"host": "a b"}, "--host 'a b' is no address"),
         ({"host": ""}, "--host '' is no address"),
+        ({"host": "gpu1.NVIDIA.com."}, "clients take a name of nvidia.com for NVIDIA's own endpoint. Give the address"),
         ({"host": "a..b"}, "--host 'a..b' is no address"),
         ({"host": "a" * 64}, "--host 'a{64}' is no address"),
         ({"host": '::1%";x'}, "--host '::1%\";x' is no address"),

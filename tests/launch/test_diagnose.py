@@ -72,6 +72,10 @@ def test_in_the_log_of_a_good_start_nothing_is_recognised() -> None:
         ("Fatal Python error: Bus error", "too little shared memory"),
         ("torch.distributed.DistStoreError: Timed out after 601 seconds", "the machines don't find each other"),
         (
+            "rpc_client.h:153: Failed to connect to GCS at address 10.0.0.1:6379 within 5 seconds.",  # Ray 2.60
+            "the machines don't find each other",
+        ),
+        (
             "TypeError: GrammarFactory.get_lark_from_jinja() missing 1 required positional argument",
             "vLLM and mistral_common don't go together",
         ),

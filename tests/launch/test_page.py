@@ -1,4 +1,4 @@
-"""The page "Start a server of your own": its commands are understood, its output and its table are right."""
+"""The page "Your own server": its commands are understood, its output and its table are right."""
 
 import re
 import shlex

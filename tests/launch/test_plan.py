@@ -49,6 +49,14 @@ def test_the_table_of_the_protocol_page_is_what_the_planner_works_out(row: str) 
     assert left == ", ".join(f"{room:.0f}" if room > 0 else "-" for room in free.values())
 
 
+def test_a_gib_holds_as_many_tokens_as_vllm_itself_says_at_a_real_start() -> None:
+    log = (Path(__file__).parents[1] / "fixtures/vllm-logs/good.log").read_text()
+    told = re.search(r"set \(1\.0/.*CPU KV cache size: ([\d,]+) tokens", log, re.DOTALL)
+    assert told
+    tiny = Model.of(34e6, layers=2, kv_heads=2, head_dim=32, heads=4)
+    assert f"{GIB // tiny.kv_bytes('bf16'):,}" == told[1]
+
+
 def test_the_table_has_a_row_for_each_class() -> None:
     assert list(TABLE) == ROWS
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_client.launch import GPU, GPUS, Machines, Wish, plan, preflight
+from nemotron_client.launch.command import Server
 from nemotron_client.launch.preflight import Card, Finding, Machine
 from nemotron_client.launch.sizes import GIB
 from tests.launch.commands import MODEL, TINY
@@ -40,7 +41,7 @@ def software(**versions: str) -> list[tuple[str, str]]:
 def test_a_good_machine_has_no_problem() -> None:
     assert on_gpus() == []
     assert bad(preflight.of_software(GOOD, "vllm")) == []
-    assert bad(preflight.of_weights(Path("/w"), ())) == []
+    assert bad(preflight.of_weights(())) == []
     assert bad([preflight.of_port(None)]) == []
 
 
@@ -133,18 +134,34 @@ def test_an_unknown_version_of_vllm_is_a_warning() -> None:
 
 
 def test_weights_that_are_not_whole_or_not_here_are_a_problem() -> None:
-    assert bad(preflight.of_weights(Path("/w"), ("a is missing",))) == [("problem", "weights: a is missing")]
-    assert bad(preflight.of_weights(Path("/w"), None)) == [("problem", "weights: /w can't be read here")]
+    assert bad(preflight.of_weights(("a is missing",))) == [("problem", "weights: a is missing")]
+    assert bad(preflight.of_weights("--weights /w: No such folder.")) == [("problem", "--weights /w: No such folder")]
+
+
+def test_flags_that_the_plan_does_not_know_of_are_a_warning() -> None:
+    (finding,) = preflight.of_flags(["--seed", "1", "--shutdown-timeout", "60"])
+    assert (finding.level, finding.what) == ("warning", "--shutdown-timeout after --")
+    assert finding.remedy == "a server that takes longer than 30 seconds to end is killed"
 
 
 def test_a_port_in_use_is_a_problem() -> None:
     assert bad([preflight.of_port("port 8000 of 127.0.0.1 can't be used: it is in use")])[0][0] == "problem"
 
 
-def test_a_server_for_everyone_without_a_key_is_a_warning() -> None:
-    def reach(*, loopback: bool, with_key: bool) -> list[str]:
-        found = preflight.of_reach(loopback=loopback, with_key=with_key, key_name="VLLM_API_KEY")
-        return [each.level for each in found]
-
-    assert reach(loopback=False, with_key=False) == ["warning"]
-    assert reach(loopback=True, with_key=False) == reach(loopback=False, with_key=True) == []
+@pytest.mark.parametrize(
+    ("host", "with_key", "told"),
+    [
+        ("127.0.0.1", False, []),
+        ("10.0.0.1", True, []),
+        ("10.0.0.1", False, ["everyone who reaches this machine can use the server"]),
+        ("gpu1.example.com", True, ["gpu1.example.com may be public, and plain http can be read on the way"]),
+    ],
+)
+def test_a_server_for_others_without_a_key_or_without_https_is_a_warning(
+    host: str,
+    with_key: bool,  # noqa: FBT001
+    told: list[str],
+) -> None:
+    server = Server(folder=Path("/w"), host=host)
+    found = preflight.of_reach(host, loopback=server.loopback, insecure=server.insecure, with_key=with_key)
+    assert bad(found) == [("warning", each) for each in told]

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def test_a_plan_is_read_off_the_weights(program: Program) -> None:
     assert "  model      52 parameters, 2 layers, 4 heads, 2 KV heads of 32\n" in program.out
 
 
+def test_a_plan_says_what_is_wrong_with_the_folder_that_it_was_given(program: Program) -> None:
+    (mistral(program.home / "w") / "tekken.json").unlink()
+    assert program("plan", "--weights", "w", "--gpus", "1xH200") == 0
+    assert "The folder problem weights: there is no tokenizer (tekken.json): copy or" in " ".join(program.out.split())
+    assert program("plan", "--weights", "typo", *FIGURES, "--gpus", "8xH100") == 0
+    assert f"problem --weights {program.home}/typo: No such file or directory" in " ".join(program.out.split())
+
+
 def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
     program.install_gpus(4)
     assert program("plan", *FIGURES, "--kv-cache", "fp8") == 0
@@ -132,7 +141,7 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
     mistral(program.home / "w")
     words = ("vllm", "--weights", "w", "--gpus", "1xH100", "--dry-run")
     assert program(*words) == 0
-    assert "Nothing was started. Without --dry-run, the command above would be." in program.out
+    assert "Nothing was started. Without --dry-run, the command above would be," in program.out
     (program.home / "w/tekken.json").unlink()
     assert program(*words) == 1
     assert program(*words, "--force") == 0
@@ -140,7 +149,8 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
 
 def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
     assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
-    assert "problem  weights: /data/w can't be read here: run this where they are" in program.out
+    told = "problem --weights /data/w: No such file or directory: all of this is from what you told of the model"
+    assert told in " ".join(program.out.split())
     assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 1
     assert program.err == "--weights /data/w: No such file or directory.\n"
 
@@ -167,6 +177,37 @@ def test_what_is_interrupted_before_anything_runs_ends_as_shells_expect(
 
     monkeypatch.setattr("nemotron_client.launch.__main__.find_cards", interrupt)
     assert program("plan", *FIGURES) == 128 + 2
+
+
+@contextmanager
+def nobody_reading() -> Generator[None]:
+    """Let what is printed go into a pipe that nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout, redirect_stdout(stdout):
+        yield
+
+
+def test_who_reads_only_the_beginning_sees_no_traceback(program: Program) -> None:
+    with nobody_reading():
+        assert program("plan", *FIGURES, "--gpus", "8xH100") == 0  # whose few lines are written at its end
+    assert program.err == ""
+
+
+def test_who_reads_only_the_beginning_of_much_is_told_by_the_status_as_by_shells(program: Program) -> None:
+    with nobody_reading():
+        assert program("vllm", "--weights", "/" + "w" * 10_000, *FIGURES, "--gpus", "8xH100", "--dry-run") == 128 + 13
+    assert program.err == ""
+
+
+def test_the_status_is_the_servers_though_nobody_reads_its_log(
+    program: Program, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    monkeypatch.setenv("STAND_IN", json.dumps({"says": "much", "exits": 4}))
+    with nobody_reading():
+        assert program("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port) == 4
 
 
 def test_weights_are_needed_to_serve(program: Program) -> None:
@@ -198,8 +239,35 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
         assert file.stat().st_mode & 0o777 == 0o755
     assert program(*words, "--emit", "script", "--output", "scripts") == 1
     assert program.err == f"{folder}/serve-node0.sh can't be written: File exists. See --output.\n"
+    assert program(*words, "--emit", "script", "--output", "") == 1
+    assert program.err.startswith("An empty path was given for a folder")
     assert program(*words, "--emit", "script", "--output", "a\udcffb") == 1
     assert program.err.startswith("'a\\udcffb': the path holds characters that can't be printed")
+
+
+def test_a_program_that_is_named_by_its_path_is_found_by_a_script_that_runs_elsewhere(program: Program) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--vllm", "venv/bin/vllm", "--emit", "script")
+    assert program(*words) == 0
+    assert f"exec {program.home}/venv/bin/vllm serve" in (program.home / "serve-node0.sh").read_text()
+
+
+def test_what_is_to_be_said_of_a_script_wherever_it_runs_is_said_as_it_is_written(program: Program) -> None:
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--host", "gpu1.example.com", "--emit", "script")
+    assert program(*words, "--", "--enable-lora") == 0
+    assert program.out == f"{program.home}/serve-node0.sh\n"
+    assert [line.split()[:2] for line in program.err.splitlines() if line.startswith("  warning")] == [
+        ["warning", "--enable-lora"],
+        ["warning", "everyone"],
+        ["warning", "gpu1.example.com"],
+    ]
+
+
+def test_the_command_is_shown_as_it_runs_beside_what_is_set_already(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
+    assert "\n  VLLM_NO_USAGE_STATS=1 \\\n  vllm serve /w \\\n" in program.out
 
 
 def test_nothing_starts_where_a_check_finds_a_problem(program: Program) -> None:
@@ -250,7 +318,8 @@ def test_it_starts_waits_answers_and_ends_by_ctrl_c(
     monkeypatch.setattr("nemotron_client.launch.supervise.Patience", partial(Patience, pause=0.005))
     assert main(("vllm", "--weights", "w", "--port", port, *words, "--", "--max-num-seqs", "8")) == 0
     assert f"[launch] Ready: http://127.0.0.1:{port}/v1 answered 'Hello'" in terminal.shown
-    assert "[launch] vLLM has ended with status 0" in terminal.shown
+    assert f'\nclient = Nemotron(base_url="http://127.0.0.1:{port}/v1")\nprint(' in terminal.shown  # to be pasted
+    assert "[launch] vllm has ended with status 0" in terminal.shown
     log = sys.stdout.buffer
     assert isinstance(log, io.BytesIO)
     served = json.loads(log.getvalue().splitlines()[0])
@@ -266,6 +335,18 @@ def test_a_worker_of_several_nodes_needs_no_port(program: Program, port: str) ->
         assert f"problem  port {port} of 127.0.0.1 can't be used: it is in use" in program.out
         assert program(*words, "--port", port, "--node-rank", "1", "--dry-run") == 1
         assert f"port {port} of" not in program.out
+
+
+def test_where_ray_shall_find_the_machines_it_must_be_here(program: Program) -> None:
+    program.install_vllm()
+    words = ("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--nodes", "2", "--head", "10.0.0.1")
+    assert program(*words, "--backend", "ray", "--dry-run") == 1
+    assert "problem 'ray' is not a program here: pip install ray beside that vLLM" in " ".join(program.out.split())
+    program.install("ray", "")
+    assert program(*words, "--backend", "ray", "--dry-run") == 1
+    assert f"ok Ray: {program.home}/bin/ray" in " ".join(program.out.split())
+    assert program(*words, "--dry-run") == 1
+    assert "Ray" not in program.out
 
 
 def test_a_window_that_the_model_does_not_have_is_refused_on_the_cpu_too(program: Program) -> None:
@@ -306,6 +387,26 @@ def test_a_closed_standard_error_ends_no_server(program: Program, monkeypatch: p
     assert main(("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port)) == 6
 
 
+def test_what_listens_at_its_port_already_is_not_taken_for_it(program: Program) -> None:
+    program.install_vllm()
+    mistral(program.home / "w")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        words = (
+            "vllm",
+            "--weights",
+            "w",
+            "--cpu",
+            "--window",
+            "1024",
+            "--port",
+            str(other.getsockname()[1]),
+            "--force",
+        )
+        assert program(*words) == program(*words, "--dry-run") == 1
+        assert program(*words) == 1
+        assert "[launch] Not started, nor with --force: it could not listen" in program.err
+
+
 def test_force_starts_it_nevertheless(program: Program, monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     program.install_vllm()
     monkeypatch.setenv("STAND_IN", json.dumps({"exits": 4}))
@@ -328,7 +429,7 @@ def test_as_a_program_it_passes_sigterm_on_and_leaves_nothing(program: Program, 
             if "Ctrl-C ends it." in line:
                 running.terminate()
     assert running.returncode == 0
-    assert "SIGTERM was passed on to vLLM" in said
+    assert "SIGTERM was passed on to vllm" in said
     assert "Warning" not in said
     assert ends(int((program.home / "pid").read_text()))
 
@@ -373,13 +474,23 @@ def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -
         (["vllm", "--backend", "ray"], "give --nodes too"),
         (["vllm", "--node-rank", "1"], "--node-rank 1: with --nodes 1 give 0 to 0"),
         (["vllm", "--node-rank", "-1"], "--node-rank -1: with --nodes 1 give 0 to 0"),
+        (["vllm", "--emit", "script", "--force"], "--force is for starting: leave it or --emit away"),
+        (["vllm", "--emit", "script", "--ready-timeout", "9"], "--ready-timeout is for starting"),
+        (["vllm", "--emit", "script", "--nodes", "2", "--node-rank", "1"], "--node-rank is for starting"),
         (["vllm", "--dry-run", "--output", "x"], "--output is where --emit script writes: give that too"),
         (["plan", "--", "--max-num-seqs", "8"], "flags after -- are for vLLM"),
         (["vllm", "--dry-run", "--emit", "script"], "not allowed with argument"),
         (["vllm", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
         (["vllm", "--api-key=sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
-        (["vllm", "--max-num-seqs", "8"], "unrecognized arguments: --max-num-seqs 8"),
-        (["serve"], "argument plan | vllm: invalid choice: 'serve'"),
+        (["plan", "--api-key", "sk-made-up"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["--api-key", "sk-made-up", "plan"], "--api-key: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--api_ke=sk-made-up"], "--api-ke: set the environment variable VLLM_API_KEY"),
+        (["plan", "--hf-token", "made-up"], "--hf-token: set the environment variable VLLM_API_KEY"),
+        (["vllm", "--max-num-seqs", "8"], "unknown: --max-num-seqs. Flags of vLLM go after --"),
+        (["vllm", "--auth=made-up", "--token", "made-up"], "unknown: --auth, --token. Flags of vLLM"),
+        (["plan", "made-up"], "unknown: a word that belongs to no option"),
+        (["serve"], "the first word must be plan or vllm"),
+        (["--token", "made-up", "plan"], "the first word must be plan or vllm"),
         ([], "first steps:"),
     ],
 )

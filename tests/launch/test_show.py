@@ -2,17 +2,20 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from textwrap import dedent
+from urllib.parse import urlsplit
 
 import pytest
 
+from nemotron_client import Nemotron
 from nemotron_client.launch import GPUS, Machines, Model, Wish, command, plan, show
 from nemotron_client.launch.command import Command, Server
 from nemotron_client.launch.preflight import Finding
+from nemotron_client.testing import MockServer
 from tests.launch.commands import MODEL, TINY, commands
 
 H100 = Machines(GPUS["H100"], 8)
@@ -187,17 +190,43 @@ def test_findings_say_what_to_do() -> None:
     assert text == "  ok       vLLM 0.32.0\n  problem  no GPU: use --cpu"
 
 
-@pytest.mark.parametrize("with_key", [True, False])
-def test_the_lines_of_python_compile_and_show_no_key(with_key: bool) -> None:  # noqa: FBT001
-    text = show.usage("http://127.0.0.1:8000/v1", with_key=with_key)
-    compile(dedent(text), "usage", "exec")
-    assert ('api_key=os.environ["VLLM_API_KEY"]' in text) == with_key
+@pytest.mark.parametrize("host", ["127.0.0.1", "gpu1.example.com"])
+@pytest.mark.parametrize("key", [None, "sk-made-up-key"])
+def test_the_lines_of_python_work_as_they_are_and_show_no_key(
+    host: str, key: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = socket.getaddrinfo
+
+    def found(_: object, *rest: int, **more: int) -> object:
+        return find("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    if key:
+        monkeypatch.setenv("VLLM_API_KEY", key)
+    with MockServer(api_key=key) as mock:
+        mock.reply("It works.")
+        server = Server(folder=Path("/w"), host=host, port=urlsplit(mock.base_url).port or 0)
+        text = show.usage(server.url, with_key=bool(key), insecure=server.insecure)
+        lines: dict[str, Nemotron] = {}
+        exec(text, lines)  # noqa: S102 - as one who pastes them does
+        lines["client"].close()
+    assert capsys.readouterr().out == "It works.\n"
+    assert key is None or key not in text
     assert max(map(len, text.splitlines())) <= show.WIDTH
 
 
+def test_for_a_server_of_this_machine_without_a_key_there_are_two_lines_after_the_import() -> None:
+    assert show.usage("http://127.0.0.1:8000/v1", with_key=False, insecure=False).splitlines() == [
+        "from nemotron_client import Nemotron",
+        'client = Nemotron(base_url="http://127.0.0.1:8000/v1")',
+        'print(client.chat.completions.create(messages="Hello").text)',
+    ]
+
+
 def test_a_dry_run_says_what_would_happen_without() -> None:
-    assert "the command above would be." in show.of_dry_run(starts=True)
-    assert "the exit status is 1" in " ".join(show.of_dry_run(starts=False).split())
+    starts, starts_not = (" ".join(show.of_dry_run(starts=each, patience=60).split()) for each in (True, False))
+    assert "the command above would be, and for 60 s at most (--ready-timeout) it would be waited for" in starts
+    assert "the exit status is 1" in starts_not
 
 
 def test_the_command_of_a_server_on_the_cpu_tells_its_memory() -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack
@@ -72,7 +72,15 @@ class Run:
     def __call__(self, environment: Mapping[str, str] | None = None, **manner: Unpack[Manner]) -> int:
         settings = {"PATH": os.environ["PATH"], "STAND_IN": json.dumps(manner), **(environment or {})}
         url = f"http://127.0.0.1:{self.port}/v1"
-        return Supervisor(self.command, url, settings, out=self.log, say=self._say, patience=self.patience).run()
+        return Supervisor(
+            self.command,
+            url,
+            settings,
+            out=self.log,
+            say=self._say,
+            answered=lambda: self._say("(the lines that use it)"),
+            patience=self.patience,
+        ).run()
 
     @property
     def told(self) -> str:
@@ -96,6 +104,12 @@ class Run:
         return self._time
 
 
+def starting_another(pid: Path, *, apart: bool = False) -> str:
+    """Write a program of Python that starts a process which stays, writes its number to a file, and ends."""
+    another = f"subprocess.Popen(['sleep', '600'], start_new_session={apart})"
+    return f"import subprocess; print({another}.pid, file=open({str(pid)!r}, 'w'))"
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     """Put a program called vllm into a folder with a space in its name."""
@@ -111,16 +125,16 @@ def run(program: Path) -> Run:
     return Run(program)
 
 
-def test_a_slow_start_is_waited_for_and_ends_with_two_lines_to_use_it(run: Run) -> None:
-    run.sending(signal.SIGINT)
+def test_a_slow_start_is_waited_for_and_ends_with_what_uses_it(run: Run) -> None:
+    run.sending(signal.SIGINT, "Ctrl-C ends it.")
     assert run(busy=3) == 0
     assert any(
         said.startswith(f"Ready: http://127.0.0.1:{run.port}/v1 answered 'Hello' 0 s after the start")
         for said in run.said
     )
-    assert f'  client = Nemotron(base_url="http://127.0.0.1:{run.port}/v1")\n  print(client.chat.' in run.told
-    assert "SIGINT was passed on to vLLM" in run.told
-    assert run.said[-1] == "vLLM has ended with status 0 after 0 s; none of its processes is left."
+    assert "Use it:\n(the lines that use it)\nCtrl-C ends it.\n" in run.told
+    assert "SIGINT was passed on to vllm; another signal kills it at once." in run.said
+    assert run.said[-1] == "vllm has ended with status 0 after 0 s, and its process group with it."
 
 
 def test_its_log_is_forwarded_as_it_is(run: Run) -> None:
@@ -130,6 +144,33 @@ def test_its_log_is_forwarded_as_it_is(run: Run) -> None:
     words, *rest = run.log.getvalue().split(b"\n")
     assert json.loads(words)[:2] == ["serve", "/w"]
     assert rest == [b"50%\r100%\rdone, gr\xc3\xb6\xc3\x9fe", b"got SIGTERM", b""]
+
+
+@pytest.fixture
+def ignore() -> Iterator[Callable[[int], object]]:
+    """Tell this process to ignore a signal, as nohup does before it starts one."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
+    yield lambda number: signal.signal(number, signal.SIG_IGN)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_what_nohup_has_it_ignore_is_not_passed_on(run: Run, ignore: Callable[[int], object]) -> None:
+    ignore(signal.SIGHUP)
+    run.sending(signal.SIGHUP).sending(signal.SIGTERM, "Ctrl-C ends it.")
+    assert run() == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert b"SIGHUP" not in run.log.getvalue()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_in_the_background_of_a_script_where_ctrl_c_is_ignored_it_is_said_what_ends_it(
+    run: Run, ignore: Callable[[int], object]
+) -> None:
+    ignore(signal.SIGINT)
+    told = f"SIGTERM to process {os.getpid()} ends it."
+    assert run.sending(signal.SIGTERM, told)() == 0
+    assert told in run.said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
@@ -162,7 +203,13 @@ def test_a_start_that_hangs_is_ended_in_time_and_fails(program: Path) -> None:
     run = Run(program, step=60.0)
     assert run(busy=10**9) == 1
     assert "so it is ended. It last said: " in run.told
-    assert "SIGTERM was passed on to vLLM" in run.told
+    assert "SIGTERM was sent to vllm; a signal kills it at once." in run.said
+
+
+def test_the_first_question_too_must_be_answered_in_the_time_for_the_start(run: Run) -> None:
+    run.patience = replace(run.patience, start=0.01)
+    assert run(hangs=True) == 1
+    assert run.said[1].startswith("It is up but has not answered in time, so it is ended. A larger --ready-timeout ")
 
 
 def test_a_server_that_does_not_answer_is_ended_and_fails(run: Run) -> None:
@@ -179,7 +226,7 @@ def test_one_that_fails_to_answer_is_given_time_to_end_by_itself_first(run: Run)
 def test_a_crash_at_the_start_tells_why_and_gives_the_status_on(run: Run) -> None:
     assert run(says="OSError: [Errno 98] Address already in use", exits=3) == 3
     *_, ended, why, line, remedy = run.said
-    assert ended == "vLLM has ended with status 3 after 0 s; none of its processes is left."
+    assert ended == "vllm has ended with status 3 after 0 s, and its process group with it."
     assert (why, line) == ("Why: the port is in use", "  | OSError: [Errno 98] Address already in use")
     assert remedy.startswith("What to change: end what uses it, or choose another with --port")
 
@@ -198,7 +245,7 @@ def test_an_end_by_force_from_outside_is_told_as_shells_do(run: Run, tmp_path: P
     child = tmp_path / "pid"
     run.command = replace(run.command, executable="/bin/sh", flags=(Flag(("-c", "kill -9 $$"), ""),))
     assert run(child=str(child)) == 128 + 9
-    assert "vLLM has ended by SIGKILL after 0 s" in run.told
+    assert "sh has ended by SIGKILL after 0 s" in run.told
 
 
 @pytest.mark.parametrize("manner", [Manner(), Manner(exits=5), Manner(dies=5), Manner(dumb=400)])
@@ -209,6 +256,18 @@ def test_no_process_is_left_however_it_ends(run: Run, tmp_path: Path, manner: Ma
     assert ends(int((tmp_path / "pid").read_text()))
 
 
+def test_a_process_that_left_the_group_and_holds_the_log_open_is_told_of(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemotron_client.launch.process._LONGEST_FAREWELL", 0.01)
+    pid = tmp_path / "pid"
+    start = starting_another(pid, apart=True)
+    run.command = replace(run.command, executable=sys.executable, flags=(Flag(("-c", start), ""),), serves=False)
+    assert run() == 0
+    assert run.said[-1].startswith("A process that it had put outside its group still holds its log open")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
 def test_a_server_that_is_deaf_is_killed_after_a_time(run: Run) -> None:
     run.sending(signal.SIGTERM).skipping(31, "SIGTERM was passed on")
     assert run(deaf=True) == 128 + 9
@@ -216,7 +275,7 @@ def test_a_server_that_is_deaf_is_killed_after_a_time(run: Run) -> None:
 
 
 def test_a_second_signal_kills_at_once(run: Run) -> None:
-    run.sending(signal.SIGINT).sending(signal.SIGINT, "another one kills it at once")
+    run.sending(signal.SIGINT).sending(signal.SIGINT, "another signal kills it at once")
     assert run(deaf=True) == 128 + 9
     assert "has not ended within" not in run.told
 
@@ -260,7 +319,10 @@ def test_a_signal_that_comes_just_before_it_starts_is_passed_on(run: Run) -> Non
 
     run.patience = replace(run.patience, clock=interrupted)
     assert run(busy=10**9) in {0, 128 + 15}
-    assert "SIGTERM was passed on to vLLM; another one kills it at once." in run.said
+    assert "SIGTERM was passed on to vllm; another signal kills it at once." in run.said
+
+
+RAY_MAY_RUN = "So nothing more is started. If Ray runs on this machine now, `ray stop` ends it."
 
 
 @pytest.mark.parametrize("when", ["before it runs", "while it runs"])
@@ -271,7 +333,33 @@ def test_a_signal_meanwhile_ends_that_command_and_nothing_more_starts(run: Run, 
     run.command = replace(run.command, before=("sh", "-c", words))
     assert run() == 128 + 15
     assert isinstance(run.log, io.BytesIO)
-    assert (len(run.said), run.log.getvalue()) == (1, b"")
+    assert run.log.getvalue() == b""
+    assert run.said[1:] == ["SIGTERM was passed on to sh; another signal kills it at once.", RAY_MAY_RUN]
+
+
+def test_a_signal_as_that_command_ends_is_told_that_what_it_has_started_may_run(run: Run) -> None:
+    run.command = replace(run.command, before=("sh", "-c", "kill -TERM $PPID; exit 0"))
+    assert run() == 128 + 15
+    assert run.said[-1] == RAY_MAY_RUN
+
+
+def test_a_command_that_must_run_first_and_is_deaf_is_killed_by_a_second_signal(run: Run) -> None:
+    run.sending(signal.SIGTERM, "SIGTERM was passed on to sh")
+    run.command = replace(run.command, before=("sh", "-c", "trap '' TERM; kill -TERM $PPID; exec sleep 600"))
+    assert run() == 128 + 15
+
+
+def test_what_that_command_says_is_forwarded_without_the_key_and_what_it_starts_lives_on(
+    run: Run, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    start = starting_another(pid)
+    words = 'echo "the key is $VLLM_API_KEY"; exec "$0" -c "$1"'
+    run.command = replace(run.command, before=("sh", "-c", words, sys.executable, start))
+    assert run.sending(signal.SIGINT)({"VLLM_API_KEY": KEY}) == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert b"the key is ***" in run.log.getvalue()
+    os.kill(int(pid.read_text()), signal.SIGKILL)  # which it could not, were it gone
 
 
 @pytest.mark.parametrize("words", [("/nowhere/ray",), ("/",)])
@@ -309,6 +397,14 @@ def test_a_line_without_an_end_is_forwarded_in_pieces(run: Run) -> None:
     assert run.log.getvalue() == b"x" * 300_000
 
 
+def test_a_key_is_found_in_such_a_line_wherever_it_stands(run: Run) -> None:
+    write = f"import os; os.write(1, b'x' * 65_530 + b' {KEY} ' + b'y' * 300_000)"
+    run.command = replace(run.command, executable=sys.executable, flags=(Flag(("-c", write), ""),))
+    assert run({"VLLM_API_KEY": KEY}) == 0
+    assert isinstance(run.log, io.BytesIO)
+    assert run.log.getvalue() == b"x" * 65_530 + b" *** " + b"y" * 300_000
+
+
 def test_a_closed_terminal_does_not_stall_the_server(program: Path) -> None:
     run = Run(program, Broken())
     assert run.sending(signal.SIGHUP)(says="x" * 100_000) == 0
@@ -322,7 +418,6 @@ def test_a_key_is_sent_by_the_first_question_and_is_in_no_log(run: Run) -> None:
     assert KEY not in run.told
     assert KEY.encode() not in run.log.getvalue()
     assert b"the key is ***" in run.log.getvalue()
-    assert 'api_key=os.environ["VLLM_API_KEY"]' in run.told
 
 
 def test_a_proxy_of_the_environment_is_not_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
