@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from ._json import short
 from .errors import ConfigurationError, TokenBudgetExceededError
 from .messages import Message, read_messages
-from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools, readings
+from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools
 
 WINDOW = 131_072
 """The window of mistral-nemotron in tokens: the most that its card's "128K" can mean."""
@@ -69,7 +69,7 @@ class BudgetReport:
         limit: How many tokens prompt and answer may have together.
         answer: How many of them the answer must have room for.
         roles: The role of each message.
-        counts: The prompt's tokens by each template that the model may have; twice, where servers read it in two ways.
+        counts: The prompt's tokens by each template that the model may have.
     """
 
     limit: int
@@ -146,11 +146,7 @@ class BudgetReport:
 
 def by_template(counts: Sequence[TokenCount]) -> str:
     """Write a prompt's tokens by each template."""
-    totals: dict[str, list[int]] = {}
-    for count in counts:
-        totals.setdefault(count.template, []).append(count.total)
-    ranges = ((template, dict.fromkeys((min(each), max(each)))) for template, each in totals.items())
-    return ", ".join(f"{' to '.join(f'{tokens:,}' for tokens in each)} by {template}" for template, each in ranges)
+    return ", ".join(f"{count.total:,} by {count.template}" for count in counts)
 
 
 def _total(count: TokenCount) -> int:
@@ -178,9 +174,7 @@ def check(
         InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
     """
     wired = read_messages(messages)
-    counts = tuple(
-        TokenCounter(template).count(reading, tools) for reading in readings(wired) for template in templates
-    )
+    counts = tuple(TokenCounter(template).count(wired, tools) for template in templates)
     return BudgetReport(limit, answer, tuple(str(message["role"]) for message in wired), counts)
 
 

@@ -227,8 +227,8 @@ def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(rand
 
     @cache
     def judged(dropped: int) -> frozenset[tuple[str, int]]:
-        rest = judge.readings(without(messages, groups[:dropped]))
-        return frozenset((each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES)
+        rest = without(messages, groups[:dropped])
+        return frozenset((each, judge.tokens(each, rest, tools)) for each in TEMPLATES)
 
     def most(dropped: int) -> int:
         return max(tokens for _, tokens in judged(dropped))
