@@ -47,7 +47,7 @@ def admit(
     *,
     kept: int = 1,
 ) -> Admitted:
-    return Candidate(request, limit, templates, kept=kept).admit(window)
+    return Candidate(request, limit, templates or Templates(), kept=kept).admit(window)
 
 
 def test_what_surely_fits_is_proved_with_nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,9 +292,7 @@ class TestCalls:
     def test_arguments_that_are_no_object_are_sent_as_none(self, arguments: object) -> None:
         history = [user(), asked(call(arguments=arguments)), result()]
         assert sent(*history) == [user(), asked(call(arguments="{}")), result()]
-        assert repairs(*history) == (
-            Repair("arguments", 1, "The arguments of look are no JSON object; {} is sent."),
-        )
+        assert repairs(*history) == (Repair("arguments", 1, "The arguments of look are no JSON object; {} is sent."),)
 
     @pytest.mark.parametrize("arguments", ["{}", ' {"a": NaN} ', '{"a": 1, "a": 1e999}', '{"a": "\\ud800"}'])
     def test_arguments_that_servers_read_are_left_as_they_are(self, arguments: str) -> None:
