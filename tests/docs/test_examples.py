@@ -59,8 +59,10 @@ def test_an_example_tells_of_a_bad_day(
 
 def results(server: MockServer) -> list[str]:
     """Return what the model was told of its calls, in the last request of each run."""
-    conversations = [request.json["messages"] for request in server.requests if request.method == "POST"]
-    ended = [each for each, after in zip(conversations, [*conversations[1:], [{}]], strict=True) if after[0] != each[0]]
+    conversations: list[list[dict[str, str]]] = [
+        request.json["messages"] for request in server.requests if request.method == "POST"
+    ]
+    ended = {messages[0]["content"]: messages for messages in conversations}.values()
     return [message["content"] for messages in ended for message in messages if message["role"] == "tool"]
 
 
