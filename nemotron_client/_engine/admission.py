@@ -179,8 +179,8 @@ class Candidate:
         places = left if self.places is None else [self.places[index] for index in left]
         if report.overflows:
             raise exceeded(report, NOTHING_MORE, places)
-        messages = self._messages()
-        dropped = [message for index, message in enumerate(messages) if index not in set(left)]
+        messages, kept = self._messages(), set(left)
+        dropped = [message for index, message in enumerate(messages) if index not in kept]
         body = {**body, "messages": [messages[index] for index in left]}
         return Admitted(body, dropped, _warning(report, little, places), report)
 

@@ -366,11 +366,23 @@ class TestContent:
         detail = "Its content is None; it is sent with an empty text."
         assert repairs(*history) == (Repair("empty_content", 1, detail),)
 
-    @pytest.mark.parametrize("message", [said(""), said(None), {"role": "assistant"}, said([], tool_calls=[])])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            *(said(""), said(None), {"role": "assistant"}, said([], tool_calls=[])),
+            said([{"type": "text", "text": ""}, {"type": "text"}]),
+        ],
+    )
     def test_an_assistants_message_that_says_nothing_is_left_out(self, message: Json) -> None:
         assert sent(user(), message) == [user()]
+        assert sent(user(), message, user()) == [user(), user()]
         detail = "It has neither content nor tool calls; it is left out."
         assert repairs(user(), message) == (Repair("empty_content", 1, detail),)
+
+    @pytest.mark.parametrize("part", [{"type": "text", "text": "x"}, {"type": "thinking", "thinking": "x"}, "x"])
+    def test_a_message_of_parts_that_say_something_is_sent(self, part: object) -> None:
+        history = [user(), said([{"type": "text", "text": ""}, part]), user()]
+        assert prepare(history) == Prepared(history)
 
     def test_a_refusal_is_content(self) -> None:
         history = [user(), said(None, refusal="No."), user()]
