@@ -21,7 +21,7 @@ from nemotron_client.tokens import TokenCount
 from . import calls, wire
 from .admission import Candidate
 from .exchange import Flow, Response
-from .mistral import Prepared, prepare
+from .mistral import Prepared, is_empty, prepare
 from .sending import Client, send
 
 
@@ -81,12 +81,13 @@ def _prepared(client: Client, messages: Sequence[Mapping[str, object]], tools: S
         InvalidConversationError: A message breaks a rule and can't be put right.
         ToolDefinitionError: A tool can't be offered.
     """
+    last = messages[-1]
     return prepare(
         messages,
         calls.definitions(tools),
         mode="fill",
         bridge=client.wants_bridges,
-        continues=messages[-1]["role"] == "assistant",
+        continues=last["role"] == "assistant" and not is_empty(last.get("content")),
     )
 
 

@@ -126,7 +126,7 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
     return previous == "user"
 
 
-def _is_empty(content: object) -> bool:
+def is_empty(content: object) -> bool:
     """Tell whether an assistant says nothing: a list of empty texts is refused as well as none (vLLM)."""
     if not is_array(content):
         return not content
@@ -227,7 +227,7 @@ class _Conversation:
             item.message = message = {key: value for key, value in message.items() if key != "prefix"}
             self._note(item, "prefix", "It is marked to be continued and isn't the last; it is sent without the mark.")
         content = message.get("content")
-        if not _is_empty(content):
+        if not is_empty(content):
             return True
         if message.get("tool_calls"):
             if content is None and "content" in message:

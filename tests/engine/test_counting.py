@@ -266,6 +266,12 @@ def test_an_answer_at_the_end_is_counted_as_one_that_goes_on() -> None:
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
 
 
+def test_an_answer_at_the_end_that_says_nothing_is_left_out_as_it_would_be() -> None:
+    talk = ask(knowing(), [HISTORY[2], {"role": "assistant", "content": ""}])
+    talk.end(reply(200, {"count": 7}))
+    assert loads(talk.requests[0].body or b"") == {"messages": [HISTORY[2]], "model": "m"}
+
+
 def test_a_server_that_cant_count_says_so() -> None:
     with pytest.raises(NotFoundError):
         ask(knowing(), "Hi").end(reply(404, {"detail": "Not Found"}))
