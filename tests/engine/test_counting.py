@@ -6,7 +6,7 @@ from dataclasses import replace
 from json import loads
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemotron_client._engine import counting, flows, server
@@ -148,6 +148,7 @@ SERVERS = pytest.mark.parametrize(
 
 
 @SERVERS
+@settings(max_examples=settings().max_examples // 4)  # of three servers each, and each takes a dozen counts
 @given(seed=st.integers(0, 10**6))
 def test_what_is_counted_is_what_would_be_sent(base_url: str, seed: int, *, bridges: bool) -> None:
     messages, tools, continues = generated(seed)
@@ -165,6 +166,7 @@ def test_what_is_counted_is_what_would_be_sent(base_url: str, seed: int, *, brid
 
 
 @SERVERS
+@settings(max_examples=settings().max_examples // 4)  # of three servers each, and each takes a dozen counts
 @given(seed=st.integers(0, 10**6), cut=st.integers(0, 60))
 def test_what_is_made_to_fit_is_sent_as_it_is_and_fits(base_url: str, seed: int, cut: int, *, bridges: bool) -> None:
     messages, tools, continues = generated(seed)
@@ -178,6 +180,8 @@ def test_what_is_made_to_fit_is_sent_as_it_is_and_fits(base_url: str, seed: int,
     call = sent_by(who, fitted.messages, tools, continues=continues)
     assert {count.template: count.total for count in fitted.report.counts} == judged(call)
     assert fitted.report.fits
+    body = loads(call.body or b"")
+    assert [judge.refusal(template, body["messages"], body["tools"]) for template in TEMPLATES] == [None] * 3
     assert len(fitted.report.messages) == len(fitted.report.roles) == len(fitted.messages)
     assert call.candidate is not None
     admitted = call.candidate.admit()
