@@ -1,4 +1,4 @@
-"""An agent with three tools: one asynchronous, one that fails at first, and one that somebody has to approve.
+"""An agent with three tools: one that fails at first, one asynchronous, and one that somebody has to approve.
 
 python examples/agent.py [--async] [--stream] [--yes]
 """
@@ -21,42 +21,37 @@ from nemotron_client import (
     TextDelta,
     ToolError,
     ToolFinished,
+    ToolResult,
     ToolRun,
     tool,
 )
 
-TASK = "How is the weather in Paris, and which hotel is there? Book that hotel for two nights, then sum it all up."
-
-
-async def get_weather(city: str, unit: Literal["c", "f"] = "c") -> str:
-    """Get the weather in a city."""
-    await anyio.lowlevel.checkpoint()  # an HTTP request, in real life
-    return f"{18 if unit == 'c' else 64} degrees and sunny in {city}"
-
+QUESTIONS = ["What is the weather in Paris and Oslo?", "What time is it?", 'Search the docs for "context window".']
 
 _tries = count()
 
 
-def find_hotel(city: str) -> dict[str, object]:
-    """Find a hotel in a city."""
+def get_weather(city: str, unit: Literal["c", "f"] = "c") -> dict[str, object]:
+    """Get the current weather in a city."""
     if next(_tries) == 0:
-        msg = "The hotel directory is busy: try again."
+        msg = "The weather service is busy: try again."
         raise ToolError(msg)
-    return {"hotel": "Hotel du Nord", "city": city, "price_per_night": 120}
+    return {"city": city, "degrees": 12 if unit == "c" else 54, "sky": "clear"}
+
+
+async def get_time(tz: str) -> str:
+    """Get the time in a time zone, such as Europe/Paris."""
+    await anyio.lowlevel.checkpoint()  # an HTTP request, in real life
+    return f"It is 14:05 in {tz}."
 
 
 @tool(needs_approval=True)
-def book_hotel(hotel: str, nights: Annotated[int, Field(ge=1, le=30)]) -> str:
-    """Book a hotel.
-
-    Args:
-        hotel: Its name.
-        nights: For how long.
-    """
-    return f"{hotel} is booked for {nights} nights."
+def search_docs(query: str, limit: Annotated[int, Field(ge=1, le=20)] = 5) -> list[str]:
+    """Search the documents."""  # and each search costs something
+    return [f"Document {number} of {limit} about {query!r}" for number in range(1, limit + 1)]
 
 
-TOOLS: list[Callable[..., object]] = [get_weather, find_hotel, book_hotel]
+TOOLS: list[Callable[..., object]] = [get_weather, get_time, search_docs]
 
 
 def decided(run: ToolRun) -> list[Approval]:
@@ -74,53 +69,70 @@ def show(event: RunEvent) -> None:
     if isinstance(event, TextDelta):
         print(event.delta, end="", flush=True)
     elif isinstance(event, ToolFinished):
-        result = event.result
-        print(f"-> {result.tool_call.function.name}({result.tool_call.function.arguments}): {result.text}")
+        show_result(event.result)
     elif isinstance(event, RunFinished):
         print(f"\n[{event.run.status} after {event.run.turns} turns]")
 
 
-def main(*, streamed: bool) -> ToolRun:
+def show_result(result: ToolResult) -> None:
+    """Print what became of a call."""
+    function = result.tool_call.function
+    print(f"-> {function.name}({function.arguments}) {result.outcome}: {result.text}")
+
+
+def show_run(run: ToolRun) -> None:
+    """Print what has happened."""
+    for result in run.results:
+        show_result(result)
+    print(f"{run.text}\n[{run.status} after {run.turns} turns]")
+
+
+def main(*, streamed: bool) -> None:
     """Run the agent with the blocking client."""
     with Nemotron() as client:
         agent = client.chat.completions
 
         def go_on(so_far: str | ToolRun, approvals: list[Approval]) -> ToolRun:
             if not streamed:
-                return agent.run_tools(messages=so_far, tools=TOOLS, approvals=approvals)
-            with agent.stream_tools(messages=so_far, tools=TOOLS, approvals=approvals) as events:
+                return agent.run_tools(messages=so_far, tools=TOOLS, approvals=approvals, temperature=0)
+            with agent.stream_tools(messages=so_far, tools=TOOLS, approvals=approvals, temperature=0) as events:
                 for event in events:
                     show(event)
             return events.run
 
-        run = go_on(TASK, [])
-        while run.status == "paused":
-            run = go_on(run, decided(run))
-        return run
+        for question in QUESTIONS:
+            print(f"\n> {question}")
+            run = go_on(question, [])
+            while run.status == "paused":
+                run = go_on(run, decided(run))
+            if not streamed:
+                show_run(run)
 
 
-async def main_async(*, streamed: bool) -> ToolRun:
+async def main_async(*, streamed: bool) -> None:
     """Run the agent with the asynchronous client."""
     async with AsyncNemotron() as client:
         agent = client.chat.completions
 
         async def go_on(so_far: str | ToolRun, approvals: list[Approval]) -> ToolRun:
             if not streamed:
-                return await agent.run_tools(messages=so_far, tools=TOOLS, approvals=approvals)
-            async with agent.stream_tools(messages=so_far, tools=TOOLS, approvals=approvals) as events:
+                return await agent.run_tools(messages=so_far, tools=TOOLS, approvals=approvals, temperature=0)
+            async with agent.stream_tools(messages=so_far, tools=TOOLS, approvals=approvals, temperature=0) as events:
                 async for event in events:
                     show(event)
             return events.run
 
-        run = await go_on(TASK, [])
-        while run.status == "paused":
-            run = await go_on(run, decided(run))
-        return run
+        for question in QUESTIONS:
+            print(f"\n> {question}")
+            run = await go_on(question, [])
+            while run.status == "paused":
+                run = await go_on(run, decided(run))
+            if not streamed:
+                show_run(run)
 
 
 if __name__ == "__main__":
-    stream = "--stream" in sys.argv
-    final = anyio.run(lambda: main_async(streamed=stream)) if "--async" in sys.argv else main(streamed=stream)
-    if not stream:
-        print(final.text)
-    print(f"({final.status}: {final.turns} turns, {len(final.results)} calls, {final.usage})", file=sys.stderr)
+    if "--async" in sys.argv:
+        anyio.run(lambda: main_async(streamed="--stream" in sys.argv))
+    else:
+        main(streamed="--stream" in sys.argv)

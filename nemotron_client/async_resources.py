@@ -5,8 +5,6 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
-from anyio import to_thread
-
 from ._engine import calls, counting, flows, learning, reader, readers, server
 from ._engine.sending import Client
 from .base import LocalTokens
@@ -42,8 +40,6 @@ class AsyncResource:
         if not learning.knows_enough(self._client, call, now=began):
             async with self._driver.asking(learning.longest_wait(call)):
                 await self._driver.run(learning.learn(self._client, call, now=began))
-        if flows.is_counted(self._client, call):  # in a thread, for a free event loop; the flow finds it judged
-            await to_thread.run_sync(flows.judged, self._client, call, abandon_on_cancel=True)
         return began
 
     async def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: calls.Call) -> AsyncBody:

@@ -84,10 +84,11 @@ class LocalTokens:
     def count(
         self, messages: str | Sequence[Message], *, tools: Sequence[Function | Mapping[str, object]] | None = None
     ) -> TokenCount:
-        """Count the tokens of a conversation, here.
+        """Count the tokens of a conversation, here, as ``create`` would send it: put right where it has to be.
 
         Args:
-            messages: The conversation; a string is one user message.
+            messages: The conversation; a string is one user message. An assistant's at the end is taken for one that is
+                to be continued; what ``create`` would refuse is counted as it is.
             tools: What is offered with it.
 
         Returns:
@@ -106,7 +107,7 @@ class LocalTokens:
         tools: Sequence[Function | Mapping[str, object]] | None = None,
         max_tokens: int | None = None,
     ) -> BudgetReport:
-        """Compare a conversation with the budget, here.
+        """Compare a conversation with the budget, here; it is counted as by ``count``.
 
         The window of a server of one's own is known once a call has needed it, or ``models.list()`` was called; until
         then it is taken for 131,072.
@@ -140,10 +141,11 @@ class LocalTokens:
             max_tokens: How long the answer may be; by default the budget's reserve.
 
         Returns:
-            The messages that fit, and those that were dropped.
+            The messages that fit, whichever of its templates the model has, and those that were dropped.
 
         Raises:
-            TokenBudgetExceededError: What has to stay overflows.
+            TokenBudgetExceededError: What has to stay overflows by one of them.
+            InvalidConversationError: A message breaks a rule of the model and can't be put right.
             InvalidRequestError: A message is none, or ``max_tokens`` is not possible.
             ToolDefinitionError: A tool can't be offered.
         """

@@ -11,10 +11,12 @@ from typing import Literal, TypeAlias, get_args
 from ._json import short
 from .errors import ConfigurationError, TokenBudgetExceededError
 from .messages import Message, read_messages
-from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools, readings
+from .tokens import TEMPLATES, Template, TokenCount, TokenCounter, Tools
 
 WINDOW = 131_072
 """The window of mistral-nemotron in tokens: the most that its card's "128K" can mean."""
+NOTHING_MORE = "Nothing more can be dropped: shorten these, or ask for fewer max_tokens."
+"""What to do about what overflows even after :func:`shortened`."""
 
 OnOverflow: TypeAlias = Literal["raise", "fit", "warn", "off"]
 
@@ -69,7 +71,7 @@ class BudgetReport:
         limit: How many tokens prompt and answer may have together.
         answer: How many of them the answer must have room for.
         roles: The role of each message.
-        counts: The prompt's tokens by each template that the model may have; twice, where servers read it in two ways.
+        counts: The prompt's tokens by each template that the model may have.
     """
 
     limit: int
@@ -146,11 +148,7 @@ class BudgetReport:
 
 def by_template(counts: Sequence[TokenCount]) -> str:
     """Write a prompt's tokens by each template."""
-    totals: dict[str, list[int]] = {}
-    for count in counts:
-        totals.setdefault(count.template, []).append(count.total)
-    ranges = ((template, dict.fromkeys((min(each), max(each)))) for template, each in totals.items())
-    return ", ".join(f"{' to '.join(f'{tokens:,}' for tokens in each)} by {template}" for template, each in ranges)
+    return ", ".join(f"{count.total:,} by {count.template}" for count in counts)
 
 
 def _total(count: TokenCount) -> int:
@@ -178,9 +176,7 @@ def check(
         InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
     """
     wired = read_messages(messages)
-    counts = tuple(
-        TokenCounter(template).count(reading, tools) for reading in readings(wired) for template in templates
-    )
+    counts = tuple(TokenCounter(template).count(wired, tools) for template in templates)
     return BudgetReport(limit, answer, tuple(str(message["role"]) for message in wired), counts)
 
 
@@ -199,29 +195,25 @@ class Fitted:
     report: BudgetReport
 
 
-def fit(
-    messages: str | Sequence[Message],
+def shortened(
+    messages: Sequence[Message],
     tools: Tools | None = None,
     *,
     limit: int = WINDOW,
     answer: int = 1,
     templates: Sequence[Template] = TEMPLATES,
     kept: int = 1,
-    places: Sequence[int] | None = None,
-) -> Fitted:
+) -> tuple[list[int], BudgetReport]:
     """Drop the oldest messages until the rest fits by all the templates, or no more can be dropped.
 
     What is dropped first is an exchange: a user's message, or several in a row, with all that follows up to the next.
     Of the last exchange, or as many as ``kept`` says, the rounds go: an answer or calls, with the results; not the last
-    one. System messages stay. ``places`` are where the messages stand for the caller; the other arguments are those of
-    :func:`check`.
+    one. System messages stay. The other arguments and errors are those of :func:`check`.
 
-    Raises:
-        TokenBudgetExceededError: What has to stay overflows by every template.
-        InvalidRequestError: There is no message, one of them is none, or something has no form in JSON.
+    Returns:
+        The indexes of the messages that are left, and what these take, which may still be too much.
     """
-    given: Sequence[Message] = [*read_messages(messages)] if isinstance(messages, str) else messages
-    report = check(given, tools, limit=limit, answer=answer, templates=templates)
+    report = check(messages, tools, limit=limit, answer=answer, templates=templates)
     totals, dropped = [count.total for count in report.counts], set[int]()
     for group in _droppable(report.roles, kept):
         if max(totals) + answer <= limit:
@@ -229,13 +221,9 @@ def fit(
         for number, count in enumerate(report.counts):
             totals[number] -= sum(count.messages[index] for index in group)
         dropped.update(group)
-    left = [index for index in range(len(given)) if index not in dropped]
-    rest = [given[index] for index in left]
-    report = check(rest, tools, limit=limit, answer=answer, templates=templates)
-    if report.overflows:
-        places = left if places is None else [places[index] for index in left]
-        raise exceeded(report, "Nothing more can be dropped: shorten these, or ask for fewer max_tokens.", places)
-    return Fitted(rest, [given[index] for index in sorted(dropped)], report)
+    left = [index for index in range(len(messages)) if index not in dropped]
+    rest = [messages[index] for index in left]
+    return left, check(rest, tools, limit=limit, answer=answer, templates=templates)
 
 
 def _droppable(roles: Sequence[str], kept: int) -> list[list[int]]:
@@ -264,14 +252,14 @@ def _groups(indexes: Sequence[int], roles: Sequence[str], head: str) -> list[lis
 def exceeded(
     report: BudgetReport, advice: str = _ADVICE, places: Sequence[int] | None = None
 ) -> TokenBudgetExceededError:
-    """Make the error for what overflows by every template: by how much, and where to cut.
+    """Make the error for what overflows: by how much, and where to cut.
 
     Args:
-        report: What was counted.
+        report: What was counted. If it overflows by every template the shortest counts, else the longest.
         advice: What to do about it.
         places: Where the messages stand for the caller, if not as in the report.
     """
-    count = report.least
+    count, which = (report.least, "shortest") if report.overflows else (report.most, "longest")
     places = range(len(count.messages)) if places is None else places
     weighed = zip(count.messages, places, report.roles, strict=True)
     ranked = sorted(weighed, key=itemgetter(0), reverse=True)[:_MENTIONED]
@@ -285,7 +273,7 @@ def exceeded(
         count.total,
         report.answer,
         report.limit,
-        f" (by chat template {count.template}, the shortest that the model may have).{fewer} The heaviest "
+        f" (by chat template {count.template}, the {which} that the model may have).{fewer} The heaviest "
         f"{'is' if len(heaviest) == 1 else 'are'} {', '.join(heaviest)}. {advice}",
     )
     error.template, error.heaviest = count.template, tuple((place, tokens) for tokens, place, _ in ranked)

@@ -224,7 +224,9 @@ class ToolLoop:
         call = slot.tool_call
         tool = self.tools.get(call.function.name)
         if tool is None:
-            text = f"There is no tool named {call.function.name[:64]!r}. There are: {', '.join(self.tools)}."
+            name = call.function.name
+            problem = f"There is no tool named {name[:64]!r}" if name else "The call names no tool"
+            text = f"{problem}. There are: {', '.join(self.tools)}."
             slot.result = ToolResult(call, text, "invalid")
             return
         start: Callable[[], object]

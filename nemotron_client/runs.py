@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -117,7 +117,7 @@ class _Once:
 
     def __init__(self, *, written: bool = False) -> None:
         self.written = written
-        self._left = [self]
+        self._left = [None]  # a list, since to pop is one step for all threads
 
     def take(self) -> bool:
         """Tell whether nobody took it before; of several threads, one is told so."""
@@ -126,6 +126,9 @@ class _Once:
         except IndexError:
             return False
         return True
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # the copy stays in this process
 
     def __reduce__(self) -> tuple[Callable[[], _Once], tuple[()]]:
         self.written = True

@@ -211,22 +211,6 @@ def _arguments(value: object) -> str:
         return _ENCODER.encode(value)
 
 
-def readings(messages: Sequence[_Fields]) -> list[Sequence[_Fields]]:
-    """Return a conversation in each way that servers read it: they differ over arguments that are no object in JSON.
-
-    mistral-common shows these to the model, vLLM puts ``{}`` in their place (docs/explanation/protocol.md, "Counting
-    tokens").
-    """
-    if all(call.arguments.startswith("{") for message in messages for call in _tool_calls(message)):
-        return [messages]
-    return [messages, list(map(_emptied, messages))]
-
-
-def _emptied(message: _Fields) -> _Fields:
-    calls = [(c.id, c.name, c.arguments if c.arguments.startswith("{") else "{}") for c in _tool_calls(message)]
-    return {**message, "tool_calls": [{"id": i, "function": {"name": n, "arguments": a}} for i, n, a in calls]}
-
-
 def _as_v7(calls: Iterable[_Call]) -> str:
     """Write the calls of an answer as v7 does: all in one text."""
     return f"[{', '.join(map(_call_as_v7, calls))}]"

@@ -1,8 +1,8 @@
 """Whether a request may be sent, by its budget of tokens.
 
 A request is tried by its bytes first (:meth:`Candidate.proven`), which costs next to nothing and lets nearly all of
-them pass. Only one near the limit is counted (:meth:`Candidate.admit`): that takes milliseconds, so asynchronous code
-does it in a thread.
+them pass. Only one near the limit is counted (:meth:`Candidate.admit`): that takes milliseconds, so a flow yields it as
+work, which the asynchronous driver does in a thread.
 """
 
 from __future__ import annotations
@@ -10,10 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from typing_extensions import TypedDict
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.budget import WINDOW, BudgetReport, TokenBudget, by_template, check, exceeded, fit, too_long
+from nemotron_client.budget import (
+    NOTHING_MORE,
+    WINDOW,
+    BudgetReport,
+    TokenBudget,
+    by_template,
+    check,
+    exceeded,
+    shortened,
+    too_long,
+)
 from nemotron_client.errors import InvalidRequestError, TokenBudgetWarning
 from nemotron_client.messages import Message, read_messages
 from nemotron_client.tokens import TEMPLATES, Template, Tools, bound, size
@@ -72,38 +84,31 @@ class Admitted:
     report: BudgetReport | None = None
 
 
+class _Terms(TypedDict):
+    limit: int
+    answer: int
+    templates: Sequence[Template]
+
+
+@dataclass(slots=True, eq=False)
 class Candidate:
     """A request that is to be sent: whether its budget lets it is found out once, in as little time as that takes.
 
     Attributes:
         body: The request's body, before it is written in JSON.
         budget: What it may take.
+        templates: Which templates its model may have.
         kept: How many of the last exchanges must not be dropped.
         places: Where its messages stand for the caller; None for in the same places.
     """
 
-    def __init__(
-        self,
-        body: Mapping[str, object],
-        budget: TokenBudget,
-        templates: Templates | None = None,
-        *,
-        kept: int = 1,
-        places: Sequence[int] | None = None,
-    ) -> None:
-        """Take a request; nothing is counted yet.
-
-        Args:
-            body: As the attribute.
-            budget: As the attribute.
-            templates: Which templates its model may have; by default any.
-            kept: As the attribute.
-            places: As the attribute.
-        """
-        self.body, self.budget, self.kept, self.places = body, budget, kept, places
-        self._templates = templates or Templates()
-        self._most: int | None = None  # tokens, by its bytes
-        self._verdict: Admitted | None = None
+    body: Mapping[str, object]
+    budget: TokenBudget
+    templates: Templates = field(default_factory=Templates)
+    kept: int = 1
+    places: Sequence[int] | None = None
+    _most: int | None = field(default=None, init=False)  # tokens, by its bytes
+    _verdict: Admitted | None = field(default=None, init=False)
 
     def proven(self, window: int | None = None) -> bool:
         """Prove that it fits with room to spare, or that nobody wants to know; nothing is loaded or counted.
@@ -141,43 +146,60 @@ class Candidate:
             self._verdict = Admitted(self.body) if self.proven(window) else self._judged(window)
         return self._verdict
 
-    def answered(self, sent: bytes, prompt_tokens: int) -> None:
-        """Note what the server counted of it; arguments as for :meth:`Templates.answered`."""
-        self._templates.answered(sent, prompt_tokens)
+    def report(self, window: int | None = None) -> BudgetReport:
+        """Count its conversation, whatever the budget says; argument and errors as for :meth:`admit`."""
+        return check(self._messages(), _tools(self.body), **self._terms(window))
+
+    def shortened(self, window: int | None = None) -> tuple[list[int], BudgetReport]:
+        """Drop as much of its conversation as has to be and may be; argument and errors as for :meth:`report`.
+
+        Returns:
+            As :func:`budget.shortened`.
+        """
+        return shortened(self._messages(), _tools(self.body), **self._terms(window), kept=self.kept)
+
+    def _messages(self) -> list[Mapping[str, object]]:
+        return read_messages(self.body["messages"])
+
+    def _terms(self, window: int | None) -> _Terms:
+        limit, answer, _ = _limits(self.body, self.budget, window)
+        return {"limit": limit, "answer": answer, "templates": self.templates.possible}
 
     def _judged(self, window: int | None) -> Admitted:
-        body, budget = self.body, self.budget
-        limit, answer, little = _limits(body, budget, window)
+        body, on_overflow = self.body, self.budget.on_overflow
+        limit, answer, little = _limits(body, self.budget, window)
         if "messages" not in body:
-            return Admitted(body, warning=_judged_prompts(body, limit, answer, warns=budget.on_overflow == "warn"))
-        messages, tools = read_messages(body["messages"]), _tools(body)
-        possible = self._templates.possible
-        report = check(messages, tools, limit=limit, answer=answer, templates=possible)
-        dropped: Sequence[Message] = ()
-        if budget.on_overflow == "fit" and not report.fits:
-            fitted = fit(
-                messages, tools, limit=limit, answer=answer, templates=possible, kept=self.kept, places=self.places
-            )
-            body, dropped, report = {**body, "messages": fitted.messages}, fitted.dropped, fitted.report
-        elif budget.on_overflow == "raise" and report.overflows:
+            return Admitted(body, warning=_judged_prompts(body, limit, answer, warns=on_overflow == "warn"))
+        report = self.report(window)
+        if report.overflows and on_overflow == "raise":
             raise exceeded(report, places=self.places)
-        return Admitted(body, dropped, self._warning(report, little), report)
-
-    def _warning(self, report: BudgetReport, little: int) -> TokenBudgetWarning | None:
+        if report.fits or on_overflow != "fit":
+            return Admitted(body, (), _warning(report, little, self.places), report)
+        left, report = self.shortened(window)
+        places = left if self.places is None else [self.places[index] for index in left]
         if report.overflows:
-            return TokenBudgetWarning(exceeded(report, places=self.places).message)
-        if not report.fits:
-            return TokenBudgetWarning(
-                f"The prompt takes {by_template(report.counts)}, the answer must have room for {report.answer:,}, and "
-                f"the limit is {report.limit:,}: which of these counts is the server's is not known, so this may be "
-                "refused or its answer cut short."
-            )
-        if report.left < little:
-            return TokenBudgetWarning(
-                f"The prompt takes {report.used:,} of {report.limit:,} tokens: the answer will be cut off after "
-                f"{report.left:,}. Drop old messages, or set max_tokens if so much is enough."
-            )
-        return None
+            raise exceeded(report, NOTHING_MORE, places)
+        messages, kept = self._messages(), set(left)
+        dropped = [message for index, message in enumerate(messages) if index not in kept]
+        body = {**body, "messages": [messages[index] for index in left]}
+        return Admitted(body, dropped, _warning(report, little, places), report)
+
+
+def _warning(report: BudgetReport, little: int, places: Sequence[int] | None) -> TokenBudgetWarning | None:
+    if report.overflows:
+        return TokenBudgetWarning(exceeded(report, places=places).message)
+    if not report.fits:
+        return TokenBudgetWarning(
+            f"The prompt takes {by_template(report.counts)}, the answer must have room for {report.answer:,}, and "
+            f"the limit is {report.limit:,}: which of these counts is the server's is not known, so this may be "
+            "refused or its answer cut short."
+        )
+    if report.left < little:
+        return TokenBudgetWarning(
+            f"The prompt takes {report.used:,} of {report.limit:,} tokens: the answer will be cut off after "
+            f"{report.left:,}. Drop old messages, or set max_tokens if so much is enough."
+        )
+    return None
 
 
 def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:

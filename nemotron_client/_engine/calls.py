@@ -83,7 +83,7 @@ class Call:
         """
         as_it_is = response.repairs == self.repairs and response.dropped == self.dropped
         if usage is not None and self.candidate is not None and self.body is not None and as_it_is:
-            self.candidate.answered(self.body, usage.prompt_tokens)
+            self.candidate.templates.answered(self.body, usage.prompt_tokens)
 
     def request(self, *, now: float) -> Request:
         """Make the request; ``now`` is when the caller began, in seconds of the driver's clock."""
@@ -145,7 +145,7 @@ def chat_call(
     def written(sent: mistral.Prepared, bridged: Call | None = None) -> Call:
         fields = {"messages": sent.messages, **body, **sent.tool_fields}
         _complete(fields, config, own, stream=stream)
-        known = None if templates is None else templates[str(fields.get("model", ""))]
+        known = Templates() if templates is None else templates[str(fields.get("model", ""))]
         budget = own.get("budget") or config.budget
         places = None if "messages" in extra else sent.places
         return _post(

@@ -1,35 +1,33 @@
-"""Counting tokens for callers: here, with what the client knows of its server, or by asking the server."""
+"""Counting tokens for callers: here, with what the client knows of its server, or by asking the server.
+
+What is counted is what would be sent, put right where it has to be; what can't be put right is counted as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from dataclasses import replace
 
 from pydantic import BaseModel
 
-from nemotron_client import budget
+from nemotron_client.budget import NOTHING_MORE, BudgetReport, Fitted, exceeded
 from nemotron_client.checking import check as check_options
 from nemotron_client.completions import ResponseInfo
+from nemotron_client.errors import InvalidConversationError
 from nemotron_client.messages import Message, read_messages
 from nemotron_client.options import ChatParameters
-from nemotron_client.tokens import Template
+from nemotron_client.tokens import TokenCount
 
 from . import calls, wire
+from .admission import Candidate
 from .exchange import Flow, Response
-from .naming import NAME, Substitutes, make_name
-from .offered import names_of, wire_tools
+from .mistral import Prepared, is_empty, prepare
 from .sending import Client, send
-
-
-class _Known(TypedDict):
-    limit: int
-    answer: int
-    templates: Sequence[Template]
 
 
 def check(
     client: Client, messages: str | Sequence[Message], tools: Sequence[object] | None, max_tokens: int | None
-) -> budget.BudgetReport:
+) -> BudgetReport:
     """Compare a conversation with the client's budget.
 
     Args:
@@ -38,53 +36,97 @@ def check(
         tools: What is offered with it.
         max_tokens: How long the answer may be; None for the budget's reserve.
 
+    Returns:
+        The report, on the caller's messages: what is put in for one is counted with it.
+
     Raises:
         InvalidRequestError: A message is none, or ``max_tokens`` is not possible.
         ToolDefinitionError: A tool can't be offered.
     """
-    return budget.check(messages, _offered(tools), **_known(client, max_tokens))
+    given = read_messages(messages)
+    sent = _sent(client, given, tools)
+    report = _candidate(client, sent, max_tokens).report(client.window(client.config.model))
+    return report if sent.places is None else _regrouped(report, given, sent.places)
 
 
 def fit(
     client: Client, messages: str | Sequence[Message], tools: Sequence[object] | None, max_tokens: int | None
-) -> budget.Fitted:
+) -> Fitted:
     """Drop the oldest messages until the rest fits; arguments as for :func:`check`.
 
     Raises:
-        TokenBudgetExceededError: What has to stay overflows.
+        TokenBudgetExceededError: What has to stay overflows by one of the templates that the model may have.
+        InvalidConversationError: A message breaks a rule and can't be put right.
         InvalidRequestError: A message is none, or ``max_tokens`` is not possible.
         ToolDefinitionError: A tool can't be offered.
     """
-    return budget.fit(messages, _offered(tools), **_known(client, max_tokens))
+    given = read_messages(messages)
+    sent = _prepared(client, given, tools)
+    left, report = _candidate(client, sent, max_tokens).shortened(client.window(client.config.model))
+    places = range(len(given)) if sent.places is None else sent.places
+    stay = [places[index] for index in left]
+    if not report.fits:
+        raise exceeded(report, NOTHING_MORE, stay)
+    gone = set(places) - set(stay)
+    kept = {place: index for index, place in enumerate(each for each in range(len(given)) if each not in gone)}
+    report = _regrouped(report, [given[place] for place in kept], [kept[place] for place in stay])
+    own: Sequence[Message] = given if isinstance(messages, str) else messages
+    return Fitted([own[place] for place in kept], [own[place] for place in sorted(gone)], report)
 
 
-def _offered(tools: Sequence[object] | None) -> list[Mapping[str, object]] | None:
-    """Return the tools as they would be sent."""
-    given = calls.definitions(tools)
-    return None if given is None else wire_tools(given, Substitutes(NAME, make_name, lambda: names_of(given)), [])
+def _prepared(client: Client, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> Prepared:
+    """Put a conversation right as it would be sent; an assistant's message at the end is taken for one to be continued.
+
+    Raises:
+        InvalidConversationError: A message breaks a rule and can't be put right.
+        ToolDefinitionError: A tool can't be offered.
+    """
+    last = messages[-1]
+    return prepare(
+        messages,
+        calls.definitions(tools),
+        mode="fill",
+        bridge=client.wants_bridges,
+        continues=last["role"] == "assistant" and not is_empty(last.get("content")),
+    )
 
 
-def _known(client: Client, max_tokens: int | None) -> _Known:
+def _sent(client: Client, messages: Sequence[Mapping[str, object]], tools: Sequence[object] | None) -> Prepared:
+    try:
+        return _prepared(client, messages, tools)
+    except InvalidConversationError:
+        return prepare(messages, calls.definitions(tools), mode="off")
+
+
+def _candidate(client: Client, sent: Prepared, max_tokens: int | None) -> Candidate:
+    body: dict[str, object] = {"messages": sent.messages, "tools": sent.tools, "max_tokens": max_tokens}
     check_options({"max_tokens": max_tokens}, ChatParameters)
-    own, shared = client.config.budget, client.shared
-    model = client.config.model or (shared.served.id if shared.served else "")
-    return {
-        "limit": own.limit or (shared.windows or {}).get(model) or budget.WINDOW,
-        "answer": max_tokens or own.reserve,
-        "templates": shared.templates[client.config.model or ""].possible,
-    }
+    return Candidate(body, client.config.budget, client.shared.templates[client.config.model or ""])
+
+
+def _regrouped(report: BudgetReport, messages: Sequence[Mapping[str, object]], places: Sequence[int]) -> BudgetReport:
+    """Tell of the caller's messages what was counted of those that are sent, by where these stand among them."""
+
+    def regrouped(count: TokenCount) -> TokenCount:
+        sums = [0] * len(messages)
+        for place, tokens in zip(places, count.messages, strict=True):
+            sums[place] += tokens
+        return replace(count, messages=tuple(sums))
+
+    roles = tuple(str(message["role"]) for message in messages)
+    return replace(report, roles=roles, counts=tuple(map(regrouped, report.counts)))
 
 
 def count_on_server(
     client: Client, messages: str | Sequence[Message], tools: Sequence[object] | None, *, now: float
 ) -> Flow[int]:
     """Have the server count (docs/explanation/protocol.md, "Counting tokens"); arguments as for :func:`check`."""
-    wired, definitions = read_messages(messages), _offered(tools)
-    body: dict[str, object] = {"messages": wired}
-    if wired[-1]["role"] == "assistant":  # as here, it is taken for one that is to be continued
+    sent = _sent(client, read_messages(messages), tools)
+    body: dict[str, object] = {"messages": sent.messages}
+    if sent.messages[-1]["role"] == "assistant":
         body |= {"continue_final_message": True, "add_generation_prompt": False}
-    if definitions is not None:
-        body["tools"] = definitions
+    if sent.tools is not None:
+        body["tools"] = sent.tools
     if client.config.model is not None:
         body["model"] = client.config.model
 

@@ -1,12 +1,13 @@
 """What passes between a flow and the driver that has the network.
 
 A flow is a conversation with the network, written once: ``reply = yield request`` means "please send this, then carry
-on". The drivers in ``_transport/`` do the sending, the waiting and the timing.
+on". The drivers in ``_transport/`` do the sending, the waiting and the timing. ``yield work`` means "this takes long":
+the asynchronous one does it in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -38,6 +39,17 @@ class Request:
     delay: float = 0.0
     timeout: Timeout = field(default_factory=Timeout)
     deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something to be done that would hold an event loop up; a flow that was not spared it does it itself.
+
+    Attributes:
+        do: Does it, and remembers what came of it.
+    """
+
+    do: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,8 @@ class Failure:
 
 
 Reply: TypeAlias = Response | Failure
-Flow: TypeAlias = Generator[Request, Reply, T]
+Step: TypeAlias = Request | Work
+Flow: TypeAlias = Generator[Step, Reply, T]
 
 
 class Outcome(Generic[T]):
@@ -101,6 +114,6 @@ class Outcome(Generic[T]):
 
     value: T
 
-    def steps(self, flow: Flow[T]) -> Generator[Request, Reply, None]:
+    def steps(self, flow: Flow[T]) -> Flow[None]:
         """Run the flow."""
         self.value = yield from flow

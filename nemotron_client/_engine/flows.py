@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from nemotron_client.completions import ChatCompletion, Completion, ResponseInfo
@@ -10,8 +11,8 @@ from nemotron_client.errors import BadRequestError
 from nemotron_client.events import BudgetWarned, ConversationFitted, ConversationRepaired
 from nemotron_client.messages import Message
 
-from . import admission, calls, refusals, wire
-from .exchange import Flow, Response
+from . import calls, refusals, wire
+from .exchange import Flow, Response, Work
 from .learning import learn
 from .offered import restore
 from .sending import Client, send
@@ -25,9 +26,14 @@ def chat_call(
 ) -> calls.Call:
     """Check a chat call and write its body, with what is known of the server; arguments as for ``calls.chat_call``."""
     shared = client.shared
-    bridge = client.config.hosted or shared.bridges
     return calls.chat_call(
-        client.config, messages, options, stream=stream, bridge=bridge, templates=shared.templates, kept=kept
+        client.config,
+        messages,
+        options,
+        stream=stream,
+        bridge=client.wants_bridges,
+        templates=shared.templates,
+        kept=kept,
     )
 
 
@@ -97,54 +103,33 @@ def _send_bridged(
             raise
         client.shared.bridges = True
         now += error.took
-    bridged = _admitted(client, call.bridged)  # it is longer
+    bridged = yield from _admitted(client, call.bridged)  # it is longer
     return (yield from send(client, bridged, read, now=now, began=began))
 
 
 def _ready(client: Client, call: calls.Call, now: float) -> Flow[tuple[calls.Call, float]]:
     """Learn what the call needs, see that it keeps to its budget, and put the model's name in."""
     now = yield from learn(client, call, now=now)
-    call = _admitted(client, call)
+    call = yield from _admitted(client, call)
     served = client.shared.served
     return (call.named(served.id) if call.model is None and served is not None else call), now
 
 
-def _admitted(client: Client, call: calls.Call) -> calls.Call:
-    """Return the call as its budget lets it be sent, and tell of what was changed or doubtful; as :func:`judged`."""
-    found = judged(client, call)
-    if found is None:
+def _admitted(client: Client, call: calls.Call) -> Flow[calls.Call]:
+    """Return the call as its budget lets it be sent, and tell of what was changed or doubtful.
+
+    Raises:
+        TokenBudgetExceededError: It overflows, and is to be refused then.
+    """
+    if call.candidate is None:
         return call
+    window = client.window(call.model)
+    if not call.candidate.proven(window):
+        yield Work(partial(call.candidate.admit, window))  # counting 100,000 tokens takes 20 ms
+    found = call.candidate.admit(window)
     if found.warning is not None:
         client.shared.notify(BudgetWarned(str(found.warning)))
     if not found.dropped:
         return call
     client.shared.notify(ConversationFitted(tuple(found.dropped)))
     return call.shortened(found.body, found.dropped)
-
-
-def judged(client: Client, call: calls.Call) -> admission.Admitted | None:
-    """Judge a call by its budget, once; that may take as long as counting 100,000 tokens and more does.
-
-    Args:
-        client: Who asks.
-        call: What to send; the server's window is learned, if it has to be.
-
-    Returns:
-        The verdict; None for a call that can't be counted.
-
-    Raises:
-        TokenBudgetExceededError: It overflows, and is to be refused then.
-    """
-    return None if call.candidate is None else call.candidate.admit(window(client, call))
-
-
-def is_counted(client: Client, call: calls.Call) -> bool:
-    """Tell whether :func:`judged` has to count."""
-    return call.candidate is not None and not call.candidate.proven(window(client, call))
-
-
-def window(client: Client, call: calls.Call) -> int | None:
-    """Return the window in tokens that the server tells of the call's model; None where it says nothing."""
-    served = client.shared.served
-    model = call.model or (served.id if served else None)
-    return (client.shared.windows or {}).get(model) if model else None

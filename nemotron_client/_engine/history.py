@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -14,6 +16,8 @@ from nemotron_client.messages import Repair, Rule
 
 from .naming import ID, Substitutes, make_id
 from .offered import as_json, refused_name
+
+_NO_ARGUMENTS = "{}"
 
 
 @dataclass(slots=True)
@@ -102,7 +106,7 @@ class CallReader:
     def _call(self, asker: Item, given: object, before: Sequence[Call]) -> Call:
         function = plain(given.get("function")) if is_object(given) else None
         name = function.get("name") if is_object(function) else None
-        if not is_object(given) or not is_object(function) or not isinstance(name, str) or not name:
+        if not is_object(given) or not is_object(function) or not isinstance(name, str):
             msg = f'has no function name in tool_calls[{len(before)}]: give {{"id": ..., "function": {{"name": ...}}}}.'
             raise asker.error(msg)
         changed: dict[str, object] = {}
@@ -128,12 +132,11 @@ class CallReader:
         if len(self._names.own) > seen:  # else it has been told before
             self._note(asker, "tool_name", f"{refused_name(name)}; it is sent as {sent!r}.")
         arguments = function.get("arguments")
-        # Text that is no JSON stays: mistral-common shows it to the model as it is.
-        text = None if isinstance(arguments, str) else as_json({} if arguments is None else arguments)
-        if text is not None:
-            changed["arguments"] = text.decode()
-            kind = type(arguments).__name__
-            self._note(asker, "arguments", f"The arguments of {name} are a {kind}; they are sent as JSON text.")
+        text = _sent_arguments(arguments)
+        if text is not arguments:
+            changed["arguments"] = text
+            told = "a dict; they are sent as JSON text" if is_object(arguments) else f"no JSON object; {text} is sent"
+            self._note(asker, "arguments", f"The arguments of {name} are {told}.")
         return {**function, **changed} if changed else function
 
     def _id(self, asker: Item, given: object, name: str, arguments: object, before: Sequence[Call]) -> str:
@@ -154,6 +157,22 @@ class CallReader:
 
     def _note(self, asker: Item, rule: Rule, detail: str) -> None:
         self._repairs.append(Repair(rule, asker.index, detail))
+
+
+def _sent_arguments(arguments: object) -> object:
+    """Return arguments as a JSON object in a text; itself, where they are one.
+
+    What is no object, as of a call that was cut off, vLLM shows to the model as ``{}``, and older servers refuse the
+    whole conversation for it (docs/explanation/protocol.md, "Mistral's conversation rules").
+    """
+    if is_object(arguments):
+        text = as_json(arguments)
+        return arguments if text is None else text.decode()
+    if isinstance(arguments, str):
+        with suppress(ValueError, RecursionError):
+            if is_object(json.loads(arguments)):
+                return arguments
+    return _NO_ARGUMENTS
 
 
 def matched(asker: Item, calls: Sequence[Call], results: Sequence[Item]) -> list[Item | None]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.errors import InvalidConversationError, ToolDefinitionError
 from nemotron_client.messages import Repair, Repairing, Rule
 
@@ -122,13 +123,20 @@ def _is_plain(messages: Sequence[Mapping[str, object]]) -> bool:
     """Tell whether there is nothing to be done, at the least cost: most conversations are text alone."""
     previous: object = None
     for message in messages:
-        role = message.get("role")
-        if (previous, role) not in _PLAIN or not message.get("content"):
+        role, content = message.get("role"), message.get("content")
+        if (previous, role) not in _PLAIN or not content:
             return False
-        if role == "assistant" and not _CALLING.isdisjoint(message):
+        if role == "assistant" and not (isinstance(content, str) and _CALLING.isdisjoint(message)):
             return False
         previous = role
     return previous == "user"
+
+
+def is_empty(content: object) -> bool:
+    """Tell whether an assistant says nothing: a list of empty texts is refused as well as none (vLLM)."""
+    if not is_array(content):
+        return not content
+    return all(is_object(part) and part.get("type") == "text" and not part.get("text") for part in content)
 
 
 def _without_nulls(message: Mapping[str, object]) -> Mapping[str, object]:
@@ -225,7 +233,7 @@ class _Conversation:
             item.message = message = {key: value for key, value in message.items() if key != "prefix"}
             self._note(item, "prefix", "It is marked to be continued and isn't the last; it is sent without the mark.")
         content = message.get("content")
-        if content:
+        if not is_empty(content):
             return True
         if message.get("tool_calls"):
             if content is None and "content" in message:

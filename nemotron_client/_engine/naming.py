@@ -27,7 +27,7 @@ def make_id(text: str, attempt: int = 0) -> str:
 
 def make_name(text: str, attempt: int = 0) -> str:
     """Make a tool's name of any text, one that can still be read where possible."""
-    plain = _REFUSED.sub("_", text)[:64]
+    plain = _REFUSED.sub("_", text)[:64] or "unnamed"  # servers have sent calls without a name
     if attempt == 0 and plain.strip("_"):
         return plain
     return f"{plain[:54]}_{make_id(text, attempt)}"

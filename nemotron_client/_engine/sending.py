@@ -92,6 +92,21 @@ class Client:
     config: Config
     shared: Shared
 
+    @property
+    def wants_bridges(self) -> bool:
+        """Whether the server is known to refuse a user's message after a tool's result."""
+        return self.config.hosted or self.shared.bridges
+
+    def window(self, model: str | None) -> int | None:
+        """Return the window in tokens that the server tells of a model; None where it says nothing.
+
+        Args:
+            model: Its name; None for the one that the server was asked for.
+        """
+        served = self.shared.served
+        name = model or (served.id if served else None)
+        return (self.shared.windows or {}).get(name) if name else None
+
 
 def send(
     client: Client,

@@ -74,10 +74,11 @@ class _Field:
         """What ``create_model`` takes."""
         own = FieldInfo.from_annotation(Annotated[self.hint, Field()])  # type: ignore[arg-type] # as good as a type
         alias = own.alias or self.name
+        said = next((each for each in own.metadata if isinstance(each, str)), self.description)
         known = Field(
             alias=alias,
             validation_alias=own.validation_alias or alias,
-            description=own.description or self.description,
+            description=own.description or said,
         )
         hint: object = Annotated[self.hint, known]
         if self.may_be_missing:

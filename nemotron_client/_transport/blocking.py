@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
-from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
+from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response, Work
 from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
@@ -213,9 +213,9 @@ class Blocking:
         outcome = Outcome[T]()
         steps = outcome.steps(flow)
         try:
-            request = next(steps)
+            step = next(steps)
             while True:
-                request = steps.send(self._exchange(request, opened))
+                step = next(steps) if isinstance(step, Work) else steps.send(self._exchange(step, opened))
         except StopIteration:
             return outcome.value
         except NemotronError as error:

@@ -7,9 +7,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
+from anyio import to_thread
 from anyio.lowlevel import current_token
 
-from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response
+from nemotron_client._engine.exchange import Failure, Flow, Outcome, Reply, Request, Response, Work
 from nemotron_client.errors import ConfigurationError, NemotronError
 from nemotron_client.timeouts import sooner
 
@@ -257,9 +258,13 @@ class Nonblocking:
         outcome = Outcome[T]()
         steps = outcome.steps(flow)
         try:
-            request = next(steps)
+            step = next(steps)
             while True:
-                request = steps.send(await self._exchange(request, opened))
+                if isinstance(step, Work):
+                    await to_thread.run_sync(step.do, abandon_on_cancel=True)
+                    step = next(steps)
+                else:
+                    step = steps.send(await self._exchange(step, opened))
         except StopIteration:
             return outcome.value
         except NemotronError as error:

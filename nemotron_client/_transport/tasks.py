@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -18,7 +17,10 @@ from .eventloops import soon, spawn
 from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, taken, timed_out, wind_up
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
+
+    from anyio.lowlevel import EventLoopToken
 
     from nemotron_client.loop import Job, ToolLoop
     from nemotron_client.runs import ToolResult
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 class ToolTasks:
     """The tools of one run; the end of its ``async with`` cancels those that still run and waits for them.
 
-    Each is a task of the event loop's own. A task group would have to stay open while the caller handles events, and
-    could be closed by no other task than its own; but a generator of the caller's, that is left, is closed by any.
+    A coroutine function is a task of the event loop's own. A task group would have to stay open while the caller
+    handles events, and could be closed by no other task than its own; but a generator of the caller's, that is left, is
+    closed by any. For a plain function there is no task, which would cost as much again, only its thread.
     """
 
     def __init__(self, loop: ToolLoop) -> None:
@@ -36,6 +39,7 @@ class ToolTasks:
         self._loop = loop
         self._waiting: deque[Job] = deque()
         self._running: dict[Job, anyio.CancelScope] = {}
+        self._threads: dict[Job, float] = {}  # those of them that are in threads, and since when
         self._over: deque[tuple[Job, Outcome]] = deque()
         self._changed = anyio.Event()
         self._tasks: list[object] = []  # which asyncio might lose
@@ -49,6 +53,8 @@ class ToolTasks:
     ) -> None:
         """Cancel what can be cancelled and wait for it, take what is over by then, and leave the rest to itself."""
         self._waiting.clear()
+        for job in [*self._threads]:
+            self._give_up(job)
         for scope in self._running.values():
             scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -72,29 +78,65 @@ class ToolTasks:
         while not self._over:
             if not self._running and not self._waiting:
                 return None
-            await self._change()
+            limits = [left for job in self._threads if (left := self._time_left(job)) is not None]
+            with anyio.move_on_after(min(limits, default=None)):
+                await self._change()
+            for job in [*self._threads]:
+                left = self._time_left(job)
+                if left is not None and left <= 0:
+                    elapsed = monotonic() - self._threads[job]
+                    self._give_up(job)
+                    self._over.append((job, timed_out(job, elapsed)))
         self._fill()
         return taken(self._loop, *self._over.popleft())
 
+    def _time_left(self, job: Job) -> float | None:
+        limit = job.tool.timeout
+        return None if limit is None else self._threads[job] + limit - monotonic()
+
+    def _give_up(self, job: Job) -> None:
+        left_to_itself(job)
+        del self._threads[job]
+        self._ended(job)
+
     def _fill(self) -> None:
         while self._waiting and len(self._running) < MOST_AT_ONCE:
-            job = self._waiting.popleft()
-            self._running[job] = scope = anyio.CancelScope()
-            run = partial(self._run, job, scope)
-            self._tasks.append(spawn(current_token(), "nemotron-tool", run, partial(self._cancelled, job)))
+            job, token = self._waiting.popleft(), current_token()
+            self._running[job] = anyio.CancelScope()
+            if job.tool.is_async:
+                self._spawn(token, job, job.start, job.tool.timeout)
+            else:
+                self._threads[job] = monotonic()
+                in_thread(partial(_work, job, soon(token), partial(self._returned, token, job)))
+
+    def _returned(self, token: EventLoopToken, job: Job, over: Outcome | Awaitable[object]) -> None:
+        """Take what a thread hands over, unless it was given up."""
+        if job not in self._threads:
+            return
+        limit = self._time_left(job)
+        del self._threads[job]
+        if isawaitable(over):
+            self._spawn(token, job, lambda: over, limit)
+        else:
+            self._over.append((job, over))
+            self._ended(job)
+
+    def _spawn(self, token: EventLoopToken, job: Job, start: Callable[[], object], limit: float | None) -> None:
+        run = partial(self._run, job, start, limit)
+        self._tasks.append(spawn(token, "nemotron-tool", run, partial(self._cancelled, job)))
 
     async def _change(self) -> None:
         if self._changed.is_set():
             self._changed = anyio.Event()
         await self._changed.wait()
 
-    async def _run(self, job: Job, scope: anyio.CancelScope) -> None:
+    async def _run(self, job: Job, start: Callable[[], object], limit: float | None) -> None:
         began = monotonic()
-        with scope:
+        with self._running[job]:
             await checkpoint_if_cancelled()  # before it has begun
             over: Outcome | None = None
-            with anyio.move_on_after(job.tool.timeout):
-                over = await _outcome(job)
+            with anyio.move_on_after(limit):
+                over = await _outcome(job, start)
             self._over.append((job, over or timed_out(job, monotonic() - began)))
         self._ended(job)
 
@@ -111,10 +153,10 @@ class ToolTasks:
         self._changed.set()
 
 
-async def _outcome(job: Job) -> Outcome:
+async def _outcome(job: Job, start: Callable[[], object]) -> Outcome:
     began = monotonic()
     try:
-        value = job.start() if job.tool.is_async else (await _in_thread(job)).result()
+        value = start()
         return job.succeeded(await value if isawaitable(value) else value, monotonic() - began)
     except get_cancelled_exc_class() as error:
         await checkpoint_if_cancelled()  # raises it again, unless it comes out of something that the tool waited for
@@ -123,24 +165,20 @@ async def _outcome(job: Job) -> Outcome:
         return Raised(error, monotonic() - began)
 
 
-async def _in_thread(job: Job) -> Future[object]:
+def _work(
+    job: Job,
+    call_soon: Callable[[Callable[[], None]], object],
+    returned: Callable[[Outcome | Awaitable[object]], None],
+) -> None:
+    """Run a plain function, in a thread, and hand over what became of it, or what has still to be awaited."""
     # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
     # from ending.
-    over, call_soon = anyio.Event(), soon(current_token())
-    future: Future[object] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(job.start())
-        except BaseException as error:  # noqa: BLE001 - raised again in the task
-            future.set_exception(error)
-        with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
-            call_soon(over.set)
-
-    in_thread(work)
+    began = monotonic()
+    over: Outcome | Awaitable[object]
     try:
-        await over.wait()
-    except get_cancelled_exc_class():
-        left_to_itself(job)
-        raise
-    return future
+        value = job.start()
+        over = value if isawaitable(value) else job.succeeded(value, monotonic() - began)
+    except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
+        over = Raised(error, monotonic() - began)
+    with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
+        call_soon(partial(returned, over))

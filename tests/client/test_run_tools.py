@@ -197,6 +197,20 @@ async def test_what_can_not_run_is_told_beside_what_has_run(agent: Agent, server
     assert run.text.startswith("The answer is There is no tool named 'get_wether'. There are: get_weather, get_time.")
 
 
+async def test_a_call_that_the_server_gave_no_name_or_broken_arguments_is_told_to_the_model(
+    agent: Agent, server: MockServer
+) -> None:
+    server.reply(tool_calls(("", {"city": "Paris"}), ("get_weather", '{"city": "Par')))
+    run = await agent("What is it like?", [get_weather])
+    assert (run.status, [result.outcome for result in run.results]) == ("completed", ["invalid", "invalid"])
+    assert run.results[0].text == "The call names no tool. There are: get_weather."
+    sent = server.requests[-1].json["messages"][1]["tool_calls"]
+    assert [call["function"] for call in sent] == [
+        {"name": "unnamed", "arguments": '{"city": "Paris"}'},
+        {"name": "get_weather", "arguments": "{}"},
+    ]
+
+
 class Diary:
     """What methods of an object may note."""
 

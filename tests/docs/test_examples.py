@@ -57,36 +57,40 @@ def test_an_example_tells_of_a_bad_day(
     assert re.search(left_with, str(run(monkeypatch, command)))
 
 
-AGENT = [
-    tool_calls(("get_weather", {"city": "Paris"}), ("find_hotel", {"city": "Paris"})),
-    tool_calls(("find_hotel", {"city": "Paris"})),
-    tool_calls(("book_hotel", {"hotel": "Hotel du Nord", "nights": 2})),
-    text("All is booked."),
-]
+def results(server: MockServer) -> list[str]:
+    """Return what the model was told of its calls, in the last request of each run."""
+    conversations: list[list[dict[str, str]]] = [
+        request.json["messages"] for request in server.requests if request.method == "POST"
+    ]
+    ended = {messages[0]["content"]: messages for messages in conversations}.values()
+    return [message["content"] for messages in ended for message in messages if message["role"] == "tool"]
 
 
 @pytest.mark.parametrize("flags", ["", "--stream", "--async", "--async --stream"])
-def test_the_agent_tries_again_asks_and_goes_on(
+def test_the_agent_calls_each_of_its_tools_tries_again_and_asks(
     flags: str, server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.reply(*AGENT)
+    weather = [("get_weather", {"city": city}) for city in ("Paris", "Oslo")]
+    server.reply(tool_calls(*weather), tool_calls(weather[0]), text("It is clear in both."))
     assert run(monkeypatch, "agent.py", "--yes", *flags.split()) == 0
-    told = [message["content"] for message in server.requests[-1].json["messages"] if message["role"] == "tool"]
-    assert told[1] == "The hotel directory is busy: try again."
-    assert told[3] == "Hotel du Nord is booked for 2 nights."
-    printed = capsys.readouterr()
-    assert "All is booked." in printed.out
-    assert "completed: 4 turns, 4 calls" in printed.err
+    told = results(server)
+    assert "The weather service is busy: try again." in told[:2]
+    assert told[2:4] == ['{"city":"Paris","degrees":12,"sky":"clear"}', "It is 14:05 in tz."]
+    assert told[4].startswith("[\"Document 1 of 5 about 'query'\",")
+    printed = capsys.readouterr().out
+    assert "> What is the weather in Paris and Oslo?" in printed
+    assert "It is clear in both.\n[completed after 3 turns]" in printed
+    assert printed.count("[completed after 2 turns]") == 2
+    assert ("[paused after 1 turns]" in printed) is ("--stream" in flags)
 
 
 def test_the_agent_hears_of_a_no(
     server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.reply(*AGENT[2:])
     monkeypatch.setattr("builtins.input", "n".format)
-    assert run(monkeypatch, "agent.py", "--stream") == 0
-    assert server.requests[-1].json["messages"][-1]["content"] == "The call was declined: The user doesn't want that."
-    assert "[paused after 1 turns]" in capsys.readouterr().out
+    assert run(monkeypatch, "agent.py") == 0
+    assert results(server)[-1] == "The call was declined: The user doesn't want that."
+    assert "search_docs" in capsys.readouterr().out
 
 
 def test_the_health_check_of_a_server_that_is_loading_fails(

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from nemotron_client._engine import refusals
 from nemotron_client._engine.calls import Call, chat_call
-from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response
+from nemotron_client._engine.exchange import Failure, Flow, Outcome, Problem, Reply, Request, Response, Step, Work
 from nemotron_client._engine.sending import Client, Shared
 from nemotron_client.completions import ChatCompletion
 from nemotron_client.config import UNCHANGED, Config, Secret, resolve
@@ -35,9 +35,9 @@ class Talk(Generic[T]):
         steps = outcome.steps(self.flow)
         left = list(replies)
         try:
-            self.requests.append(next(steps))
+            self.requests.append(_request(steps, next(steps)))
             while left:
-                self.requests.append(steps.send(left.pop(0)))
+                self.requests.append(_request(steps, steps.send(left.pop(0))))
         except StopIteration:
             assert not left, f"done before {left}"
             return outcome.value
@@ -54,6 +54,23 @@ class Talk(Generic[T]):
     @property
     def paths(self) -> list[str]:
         return [request.url.removeprefix(OWN.removesuffix("/v1")) for request in self.requests]
+
+
+def first(flow: Flow[T]) -> Request:
+    """Return the first request of a flow."""
+    return _request(flow, next(flow))
+
+
+def then(flow: Flow[T], answer: Reply) -> Request:
+    """Answer a flow's request, and return the next one."""
+    return _request(flow, flow.send(answer))
+
+
+def _request(flow: Flow[T], step: Step) -> Request:
+    while isinstance(step, Work):
+        step.do()
+        step = next(flow)
+    return step
 
 
 def reply(

@@ -5,7 +5,6 @@ Its functions that its own types leave open are imported by name.
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
@@ -56,18 +55,6 @@ def tokens(template: Template, messages: Conversation, tools: Conversation | Non
     """Count a conversation, whether a validator takes it or not."""
     request = _normalize.get_normalizer(TokenizerVersion(template)).from_chat_completion_request(_read(messages, tools))
     return len(_ENCODERS[template](tekkenizer()).encode_instruct(request).tokens)
-
-
-def readings(messages: Conversation) -> Sequence[Conversation]:
-    """Return a conversation as mistral-common reads it, and as vLLM does, which takes only objects for arguments."""
-    read: list[dict[str, Any]] = json.loads(json.dumps(messages))
-    differs = False
-    for function in (call["function"] for message in read for call in message.get("tool_calls") or ()):
-        with suppress(ValueError, TypeError):
-            function["arguments"] = json.loads(function["arguments"])
-        if not isinstance(function["arguments"], dict):
-            function["arguments"], differs = {}, True
-    return (messages, read) if differs else (messages,)
 
 
 def refusal(template: Template, messages: Conversation, tools: Conversation | None = None) -> str | None:

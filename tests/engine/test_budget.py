@@ -1,7 +1,6 @@
 """Whether a conversation fits, and what is left of one that doesn't: rules over counts, judged by mistral-common."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from functools import cache
 from random import Random
@@ -10,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nemotron_client.budget import WINDOW, BudgetReport, TokenBudget, check, fit
-from nemotron_client.errors import ConfigurationError, InvalidRequestError, TokenBudgetExceededError
+from nemotron_client.budget import NOTHING_MORE, WINDOW, BudgetReport, Fitted, TokenBudget, check, exceeded, shortened
+from nemotron_client.errors import ConfigurationError, InvalidRequestError
 from nemotron_client.messages import Message, SystemMessage, UserMessage, read_messages
-from nemotron_client.tokens import TEMPLATES, TokenCount
+from nemotron_client.tokens import TEMPLATES, Template, TokenCount
 from tests.engine import conversations, judge
 from tests.engine.judge import Conversation, Wire
 
@@ -26,6 +25,20 @@ def said(role: str, words: int = 10) -> Wire:
 CALL: Wire = {"id": "abcdefgh1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
 CALLING: Wire = {"role": "assistant", "content": "", "tool_calls": [CALL]}
 RESULT: Wire = {"role": "tool", "tool_call_id": "abcdefgh1", "content": "found"}
+
+
+def fit(
+    messages: Sequence[Message],
+    tools: Conversation | None = None,
+    *,
+    limit: int,
+    answer: int = 1,
+    templates: Sequence[Template] = TEMPLATES,
+) -> Fitted:
+    """Take what is left of a conversation for all that there is."""
+    left, told = shortened(messages, tools, limit=limit, answer=answer, templates=templates)
+    dropped = [message for index, message in enumerate(messages) if index not in left]
+    return Fitted([messages[index] for index in left], dropped, told)
 
 
 def report(totals: tuple[int, ...], limit: int, answer: int = 10) -> BudgetReport:
@@ -112,10 +125,6 @@ def test_a_conversation_that_fits_is_left_as_it_is() -> None:
     assert (fitted.dropped, fitted.report.used) == ([], 9)
 
 
-def test_a_string_is_fitted_as_one_user_message() -> None:
-    assert fit("Hello", limit=20).messages == [{"role": "user", "content": "Hello"}]
-
-
 U1, U2, U3 = (said("user", words) for words in (11, 12, 13))
 A1, A2 = said("assistant", 14), said("assistant", 15)
 SYSTEM, DEVELOPER = said("system"), said("developer")
@@ -161,9 +170,8 @@ def test_room_for_the_answer_is_made_too() -> None:
 def test_what_has_to_stay_and_does_not_fit_is_an_error_that_tells_where_to_cut() -> None:
     tool = {"type": "function", "function": {"name": "look_up"}}
     messages = [said("system", 30), U1, A1, said("user", 50), CALLING, RESULT]
-    with pytest.raises(TokenBudgetExceededError) as caught:
-        fit(messages, [tool], limit=100, answer=20, templates=["v13"])
-    error = caught.value
+    left, told = shortened(messages, [tool], limit=100, answer=20, templates=["v13"])
+    error = exceeded(told, NOTHING_MORE, left)
     assert (error.limit, error.prompt_tokens, error.completion_tokens) == (100, 123, 20)
     assert (error.excess, error.template) == (43, "v13")
     assert error.heaviest == ((3, 52), (0, 32), (4, 6))
@@ -175,15 +183,18 @@ def test_what_has_to_stay_and_does_not_fit_is_an_error_that_tells_where_to_cut()
     )
 
 
-def test_what_overflows_by_some_templates_only_is_no_error() -> None:
+def test_what_overflows_by_some_templates_is_told_by_the_longest() -> None:
     told = check([U1, CALLING, RESULT])
     fitted = fit([U1, CALLING, RESULT], limit=told.least.total + 1)
     assert fitted.messages == [U1, CALLING, RESULT]
     assert not fitted.report.fits
     assert not fitted.report.overflows
+    error = exceeded(fitted.report)
+    assert (error.prompt_tokens, error.template) == (told.used, "v7")
+    assert "(by chat template v7, the longest that the model may have)" in str(error)
 
 
-@pytest.mark.parametrize("function", [check, fit])
+@pytest.mark.parametrize("function", [check, shortened])
 def test_what_is_no_conversation_is_refused(function: object) -> None:
     assert callable(function)
     with pytest.raises(InvalidRequestError, match="messages is empty"):
@@ -227,8 +238,8 @@ def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(rand
 
     @cache
     def judged(dropped: int) -> frozenset[tuple[str, int]]:
-        rest = judge.readings(without(messages, groups[:dropped]))
-        return frozenset((each, judge.tokens(each, reading, tools)) for reading in rest for each in TEMPLATES)
+        rest = without(messages, groups[:dropped])
+        return frozenset((each, judge.tokens(each, rest, tools)) for each in TEMPLATES)
 
     def most(dropped: int) -> int:
         return max(tokens for _, tokens in judged(dropped))
@@ -236,15 +247,15 @@ def test_a_fitted_conversation_fits_keeps_what_it_must_and_passes_the_rules(rand
     least = min(tokens for _, tokens in judged(len(groups)))
     limit = random.randrange(least - 5, check(messages, tools).used + answer + 5)
     copy = deepcopy(messages)
-    fits = least + answer <= limit
-    with nullcontext() if fits else pytest.raises(TokenBudgetExceededError):
-        fitted = fit(messages, tools, limit=limit, answer=answer)
-        number = next(n for n in range(len(groups) + 1) if sum(map(len, groups[:n])) == len(fitted.dropped))
-        assert same(fitted.messages, without(messages, groups[:number]))
-        assert same(fitted.dropped, [each for each in messages if not any(each is kept for kept in fitted.messages)])
-        assert {(count.template, count.total) for count in fitted.report.counts} == judged(number)
-        assert most(number) + answer <= limit or number == len(groups)
-        assert not number or most(number - 1) + answer > limit
-        rest = read_messages(fitted.messages)
-        assert [judge.refusal(each, rest, tools) for each in TEMPLATES] == [None] * 3
+    fitted = fit(messages, tools, limit=limit, answer=answer)
+    number = next(n for n in range(len(groups) + 1) if sum(map(len, groups[:n])) == len(fitted.dropped))
+    assert same(fitted.messages, without(messages, groups[:number]))
+    assert same(fitted.dropped, [each for each in messages if not any(each is kept for kept in fitted.messages)])
+    assert {(count.template, count.total) for count in fitted.report.counts} == judged(number)
+    assert fitted.report.fits is (most(number) + answer <= limit)
+    assert fitted.report.fits or number == len(groups)
+    assert fitted.report.overflows is (least + answer > limit)
+    assert not number or most(number - 1) + answer > limit
+    rest = read_messages(fitted.messages)
+    assert [judge.refusal(each, rest, tools) for each in TEMPLATES] == [None] * 3
     assert messages == copy

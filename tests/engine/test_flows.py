@@ -32,7 +32,20 @@ from nemotron_client.events import (
     ResponseReceived,
     RetryScheduled,
 )
-from tests.engine.driving import HOSTED, KEY, OWN, Talk, answer, client, close, config, failure, reply
+from tests.engine.driving import (
+    HOSTED,
+    KEY,
+    OWN,
+    Talk,
+    answer,
+    client,
+    close,
+    config,
+    failure,
+    first,
+    reply,
+    then,
+)
 
 URL = f"{OWN}/chat/completions"
 OK = reply(200, answer())
@@ -176,10 +189,10 @@ def test_429_that_says_how_long_is_sent_again_just_after_that() -> None:
 def test_one_429_slows_the_other_requests_of_the_client() -> None:
     events: list[HookEvent] = []
     who = client(events=events)
-    first, second = asking(who), asking(who, now=1.1)
-    refused = next(first.flow)
+    one, second = asking(who), asking(who, now=1.1)
+    refused = first(one.flow)
     assert refused.delay == 0
-    again = first.flow.send(reply(429, BUSY, sent=0.0, now=1.0))
+    again = then(one.flow, reply(429, BUSY, sent=0.0, now=1.0))
     second.end(OK)
     (held,) = second.delays
     assert close([held], [again.delay - 0.1 + 0.05])  # just behind the first one's next try

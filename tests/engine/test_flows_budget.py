@@ -117,19 +117,17 @@ def test_what_is_doubtful_is_sent_with_one_warning(on_overflow: OnOverflow, room
 def test_a_call_is_judged_once() -> None:
     client = who(100, "fit", model=None)
     call = flows.chat_call(client, [SYSTEM, *OLD, NEW], {}, stream=False)
-    assert flows.is_counted(client, call)
-    judged = flows.judged(client, call)
-    assert judged is not None
+    assert call.candidate is not None
+    judged = call.candidate.admit()
     talk = Talk(flows.chat(client, call, now=0.0))
     talk.end(reply(200, {"data": [{"id": "m"}]}), OK)
-    assert flows.judged(client, call) is judged
+    assert call.candidate.admit() is judged
     assert sent(talk) == {"model": "m", "messages": [SYSTEM, NEW]}
 
 
 def test_a_text_completion_has_a_budget_too() -> None:
     client = who(50)
     call = calls.text_call(client.config, "word " * 100, {}, stream=False)
-    assert flows.is_counted(client, call)
     talk = Talk(flows.text(client, call, now=0.0))
     with pytest.raises(TokenBudgetExceededError, match="takes 102 tokens"):
         talk.end()

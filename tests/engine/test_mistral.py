@@ -50,7 +50,6 @@ class TestWhatIsRight:
             pytest.param([user(), asked(call()), result()], id="a-result"),
             pytest.param([user(), asked(call()), result(content="")], id="an-empty-result"),
             pytest.param([user(), asked(call(), content="Let me see."), result(name="look")], id="text-beside-a-call"),
-            pytest.param([user(), asked(call(arguments="{broken")), result()], id="broken-arguments"),
             pytest.param(
                 [user(), asked(call(), call("abcdefgh2")), result("abcdefgh2"), result()], id="results-in-any-order"
             ),
@@ -277,15 +276,34 @@ class TestResults:
 
 
 class TestCalls:
-    @pytest.mark.parametrize(
-        ("arguments", "text", "kind"),
-        [({"city": "Größe"}, '{"city":"Größe"}', "dict"), (None, "{}", "NoneType"), ([1], "[1]", "list")],
-    )
-    def test_arguments_that_are_no_text_become_json(self, arguments: object, text: str, kind: str) -> None:
-        history = [user(), asked(call(arguments=arguments)), result()]
-        assert sent(*history) == [user(), asked(call(arguments=text)), result()]
-        detail = f"The arguments of look are a {kind}; they are sent as JSON text."
+    def test_arguments_that_are_no_text_become_json(self) -> None:
+        history = [user(), asked(call(arguments={"city": "Größe"})), result()]
+        assert sent(*history) == [user(), asked(call(arguments='{"city":"Größe"}')), result()]
+        detail = "The arguments of look are a dict; they are sent as JSON text."
         assert repairs(*history) == (Repair("arguments", 1, detail),)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            *(None, [1], 1.5, "", "  ", "null", "[1]", '"{}"', "5", '{"city": "Par', "{broken", "{} {}", "\ufeff{}"),
+            pytest.param('{"a":' * 100_000, id="nested-too-deeply"),
+        ],
+    )
+    def test_arguments_that_are_no_object_are_sent_as_none(self, arguments: object) -> None:
+        history = [user(), asked(call(arguments=arguments)), result()]
+        assert sent(*history) == [user(), asked(call(arguments="{}")), result()]
+        assert repairs(*history) == (Repair("arguments", 1, "The arguments of look are no JSON object; {} is sent."),)
+
+    @pytest.mark.parametrize("arguments", ["{}", ' {"a": NaN} ', '{"a": 1, "a": 1e999}', '{"a": "\\ud800"}'])
+    def test_arguments_that_servers_read_are_left_as_they_are(self, arguments: str) -> None:
+        history = [user(), asked(call(arguments=arguments)), result()]
+        assert prepare(history) == Prepared(history)
+
+    def test_a_call_that_the_server_gave_no_name_is_sent_with_one(self) -> None:
+        history = [user(), asked(call(name="")), result()]
+        assert sent(*history) == [user(), asked(call(name="unnamed")), result()]
+        detail = "The tool name '' is not up to 64 letters, digits, underscores and dashes; it is sent as 'unnamed'."
+        assert repairs(*history) == (Repair("tool_name", 1, detail),)
 
     def test_arguments_that_have_no_form_in_json_are_left_for_the_error_that_names_them(self) -> None:
         history = [user(), asked(call(arguments={"x": object()})), result()]
@@ -302,7 +320,7 @@ class TestCalls:
         )
 
     @pytest.mark.parametrize(
-        "bad", [5, {}, {"id": NINE}, {"function": {}}, {"function": {"name": ""}}, {"function": {"name": 5}}]
+        "bad", [5, {}, {"id": NINE}, {"function": {}}, {"function": {"name": None}}, {"function": {"name": 5}}]
     )
     def test_a_call_without_a_name_is_an_error(self, bad: object) -> None:
         assert refused(user(), asked(call(), bad), result()) == (
@@ -348,11 +366,23 @@ class TestContent:
         detail = "Its content is None; it is sent with an empty text."
         assert repairs(*history) == (Repair("empty_content", 1, detail),)
 
-    @pytest.mark.parametrize("message", [said(""), said(None), {"role": "assistant"}, said([], tool_calls=[])])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            *(said(""), said(None), {"role": "assistant"}, said([], tool_calls=[])),
+            said([{"type": "text", "text": ""}, {"type": "text"}]),
+        ],
+    )
     def test_an_assistants_message_that_says_nothing_is_left_out(self, message: Json) -> None:
         assert sent(user(), message) == [user()]
+        assert sent(user(), message, user()) == [user(), user()]
         detail = "It has neither content nor tool calls; it is left out."
         assert repairs(user(), message) == (Repair("empty_content", 1, detail),)
+
+    @pytest.mark.parametrize("part", [{"type": "text", "text": "x"}, {"type": "thinking", "thinking": "x"}, "x"])
+    def test_a_message_of_parts_that_say_something_is_sent(self, part: object) -> None:
+        history = [user(), said([{"type": "text", "text": ""}, part]), user()]
+        assert prepare(history) == Prepared(history)
 
     def test_a_refusal_is_content(self) -> None:
         history = [user(), said(None, refusal="No."), user()]

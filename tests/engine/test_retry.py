@@ -28,7 +28,7 @@ from nemotron_client._engine.exchange import Reply, Request
 from nemotron_client.errors import APIError, APIStatusError, ConfigurationError, RateLimitError
 from nemotron_client.retry import Brake, Retries, RetryPolicy, is_outage
 from nemotron_client.timeouts import LONGEST
-from tests.engine.driving import answer, client, close, config, reply
+from tests.engine.driving import answer, client, close, config, first, reply, then
 
 
 def refused(status: int, *, retry_after: float | None = None, should_retry: bool | None = None) -> APIStatusError:
@@ -368,7 +368,7 @@ def simulate(tasks: int, server: Callable[[Request, float], Reply], *, seed: int
     agenda: list[tuple[float, int, Request]] = []
     replies: list[tuple[float, int, Reply]] = []
     for index, flow in enumerate(flows_at_work):
-        request = next(flow)
+        request = first(flow)
         heapq.heappush(agenda, (request.delay, index, request))
     last, answered = 0.0, list[str]()
     while agenda or replies:
@@ -380,7 +380,7 @@ def simulate(tasks: int, server: Callable[[Request, float], Reply], *, seed: int
             continue
         last, index, got = heapq.heappop(replies)
         try:
-            request = flows_at_work[index].send(got)
+            request = then(flows_at_work[index], got)
         except StopIteration as done:
             answered.append(done.value.text)
         else:

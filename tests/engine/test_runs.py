@@ -1,11 +1,12 @@
 """A paused run is written as JSON and read again, where whoever edits it gains nothing; and it goes on once."""
 
 import copy
+import gc
 import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from threading import Barrier
 from types import MappingProxyType
 
@@ -218,9 +219,9 @@ def same_fields(run: ToolRun) -> ToolRun:
     return replace(run)
 
 
-@pytest.mark.parametrize("copied", [itself, copy.copy, same_fields])
+@pytest.mark.parametrize("copied", [itself, copy.copy, copy.deepcopy, same_fields])
 def test_a_run_is_resumed_once_in_a_process(copied: Callable[[ToolRun], ToolRun]) -> None:
-    run = paused()
+    run = paused([UserMessage(content="Hello")])
     claim_run(run, None)
     with pytest.raises(InvalidRequestError, match="was resumed before") as caught:
         claim_run(copied(run), None)
@@ -246,7 +247,7 @@ def unpickled(run: ToolRun) -> ToolRun:
     return same
 
 
-@pytest.mark.parametrize("saved", [written, read, pickled, unpickled, copy.deepcopy])
+@pytest.mark.parametrize("saved", [written, read, pickled, unpickled])
 def test_a_run_that_may_have_left_the_process_needs_a_claim(saved: Callable[[ToolRun], ToolRun]) -> None:
     run = saved(paused([UserMessage(content="Hello")]))
     with pytest.raises(InvalidRequestError, match=r"was saved.*give claim=") as caught:
@@ -285,6 +286,23 @@ def test_a_claim_that_tells_no_bool_is_refused(told: object) -> None:
         claim_run(run, lambda _: told)  # type: ignore[arg-type, return-value] # pyright: ignore[reportArgumentType, reportReturnType] - on purpose
     assert caught.value.parameter == "claim"
     claim_run(run, None)
+
+
+def test_to_look_at_a_run_as_a_dict_does_not_save_it() -> None:
+    run = paused([UserMessage(content="Hello")])
+    assert asdict(run)["status"] == "paused"
+    assert not run.saved
+    claim_run(run, None)
+
+
+def test_a_run_is_forgotten_with_its_last_reference() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        ToolRun("completed", ())
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_of_many_threads_one_resumes_a_run() -> None:

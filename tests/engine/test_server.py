@@ -25,7 +25,7 @@ from nemotron_client.errors import (
 )
 from nemotron_client.servers import Model, Readiness
 from tests.captures import load
-from tests.engine.driving import HOSTED, KEY, OWN, Talk, client, close, config, failure, reply
+from tests.engine.driving import HOSTED, KEY, OWN, Talk, client, close, config, failure, first, reply
 
 MODEL = {"id": "m", "object": "model", "created": 5, "owned_by": "vllm", "max_model_len": 4096}
 LIST = reply(200, {"object": "list", "data": [MODEL, {"id": "org/other name"}]})
@@ -330,23 +330,23 @@ def told(flow: Flow[object], body: bytes) -> None:
 def test_what_is_no_name_of_a_model_is_refused_before_anything_is_sent(name: object) -> None:
     given: Any = name
     with pytest.raises(InvalidRequestError, match="is no name of a model") as caught:
-        next(server.model(client(), given, now=0.0))
+        first(server.model(client(), given, now=0.0))
     assert caught.value.parameter == "model"
 
 
 @pytest.mark.parametrize("name", ["/models/nemotron", "org/name.v2", "..."])
 def test_a_name_may_have_slashes_and_dots(name: str) -> None:
-    assert next(server.model(client(), name, now=0.0)).url.endswith(f"/v1/models/{name}")
+    assert first(server.model(client(), name, now=0.0)).url.endswith(f"/v1/models/{name}")
 
 
 @pytest.mark.parametrize("timeout", ["5", None, True, nan, -1], ids=repr)
 def test_a_time_to_wait_that_is_none_is_refused(timeout: object) -> None:
     given: Any = timeout
     with pytest.raises(InvalidRequestError, match="give a number of seconds") as caught:
-        next(server.wait_until_ready(client(), timeout=given, now=0.0))
+        first(server.wait_until_ready(client(), timeout=given, now=0.0))
     assert caught.value.parameter == "timeout"
 
 
 @pytest.mark.parametrize("timeout", [inf, 10**400])
 def test_one_may_wait_very_long(timeout: float) -> None:
-    assert next(server.wait_until_ready(client(), timeout=timeout, now=0.0)).url
+    assert first(server.wait_until_ready(client(), timeout=timeout, now=0.0)).url

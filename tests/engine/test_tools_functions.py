@@ -120,6 +120,23 @@ def test_a_field_may_stand_for_a_default_or_in_an_annotation() -> None:
     assert properties(work)["times"] == {"type": "integer", "maximum": 5, "default": 2}
 
 
+def test_a_bare_text_in_an_annotation_is_a_description() -> None:
+    def work(
+        city: Annotated[str, "Its name."],
+        days: Annotated[int, Field(ge=1), "Ahead."] = 3,
+        unit: Annotated[str, "Of what.", Field(description="Of temperature.")] = "c",
+    ) -> object:
+        """Work.
+
+        Args:
+            city: Unseen.
+        """
+        return city, days, unit
+
+    described = {name: each["description"] for name, each in properties(work).items()}
+    assert described == {"city": "Its name.", "days": "Ahead.", "unit": "Of temperature."}
+
+
 def test_an_alias_is_the_name_for_the_model() -> None:
     def move(
         from_: Annotated[str, Field(alias="from")],
