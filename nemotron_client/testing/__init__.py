@@ -10,18 +10,10 @@ with FakeServer(error(429, "slow down", headers={"retry-after": "1"}), text("Hel
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nemotron_client.testing.answers import Answer
+from nemotron_client.testing.lines import cut, stream_error, text, tool_calls
 from nemotron_client.testing.recorded import RecordedRequest
-from nemotron_client.testing.replies import (
-    Answer,
-    Reply,
-    Scripted,
-    cut,
-    error,
-    problem,
-    stream_error,
-    text,
-    tool_calls,
-)
+from nemotron_client.testing.replies import Reply, Scripted, error, problem
 
 if TYPE_CHECKING:
     from nemotron_client.testing.cassettes import Cassette, CassetteError, UnusedRecordingWarning, replayed

@@ -89,7 +89,7 @@ class FakeServer(ScriptedServer, InProcess):
             status=reply.status,
             headers=headers,
             delay=reply.delay,
-            chunks=self._paced(chunks, pause),
+            chunks=self._paced(() if request.method == "HEAD" else chunks, pause),
             end=_end(reply),
         )
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
-from nemotron_client.testing.answers import Served
 from nemotron_client.testing.hosted import Hosted
+from nemotron_client.testing.lines import text
+from nemotron_client.testing.model import Served
 from nemotron_client.testing.recorded import COMPLETIONS, Recorded, RecordedRequest
-from nemotron_client.testing.replies import Reply, Scripted, text
+from nemotron_client.testing.replies import Reply, Scripted
 from nemotron_client.testing.vllm import VLLM
 
 Personality: TypeAlias = Literal["vllm", "hosted"] | Hosted
