@@ -79,10 +79,9 @@ def tokenize_body(fields: _Fields) -> TokenizedText | TokenizedChat:
     Raises:
         Malformed: It has another form.
     """
-    messages = fields.get("messages")
     body = _read(_TOKENIZED, fields)
-    if is_array(messages):
-        _check_calls(messages)
+    if isinstance(body, TokenizedChat):
+        _check_calls(fields["messages"])
     return body
 
 

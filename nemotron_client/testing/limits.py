@@ -1,6 +1,7 @@
 """What vLLM has against the values in a body, in its words and in the order in which it looks at them. Pure."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from nemotron_client.testing.tokenizing import VOCABULARY
 _Fields: TypeAlias = Mapping[str, Any]
 
 _MOST_LOGPROBS = 20
+_LONGEST_SALT = 128
 _TAGS = frozenset(
     {
         *("any_text", "const_string", "grammar", "json_schema", "or", "qwen_xml_parameter", "regex", "sequence"),
@@ -33,6 +35,7 @@ def contradictions(fields: _Fields) -> Iterator[Reply]:
     yield from _wrong_choice(fields.get("tools"), fields.get("tool_choice"))
     yield from _contradictory_outputs(fields)
     yield from _contradictory_logprobs(fields)
+    yield from _wrong_salt(fields.get("cache_salt"))
     if fields.get("stream_options") and not fields.get("stream"):
         yield refused("Stream options can only be defined when `stream=True`.", "stream_options")
     wanted = fields.get("response_format")
@@ -41,6 +44,16 @@ def contradictions(fields: _Fields) -> Iterator[Reply]:
         yield refused(told, "response_format")
     if is_object(wanted) and wanted.get("type") == "structural_tag" and not _is_structural_tag(wanted):
         yield refused("Invalid response_format structural_tag specification.", "response_format")
+
+
+def _wrong_salt(salt: object) -> Iterator[Reply]:
+    if salt is None:
+        return
+    if not isinstance(salt, str) or not salt:
+        yield refused("Parameter 'cache_salt' must be a non-empty string if provided.", "cache_salt")
+    elif len(salt) > _LONGEST_SALT or re.search(r"[@/\\\0]", salt):
+        told = "must be at most 128 characters and must not contain '@', '/', '\\\\', or NUL."
+        yield refused(f"Parameter 'cache_salt' {told}", "cache_salt")
 
 
 def _contradictory_outputs(fields: _Fields) -> Iterator[Reply]:
@@ -145,6 +158,9 @@ def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
         yield error(400, "Choice '[]' cannot be an empty list")
     if outputs.grammar is not None and not outputs.grammar.strip():
         yield error(400, "structured_outputs.grammar cannot be an empty string")
+    if outputs.grammar is not None and ":" not in outputs.grammar:  # neither GBNF nor Lark
+        told = "Failed to convert the grammar from GBNF to Lark: Expected ::="
+        yield error(400, f"Invalid grammar specification: {told}")
     if "\x00" in (outputs.regex or ""):
         yield error(400, "structured_outputs.regex must not contain a NUL character ('\\x00')")
     if isinstance(outputs.json_, str):

@@ -6,7 +6,7 @@ The vocabulary is loaded with the first use.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def _conversation(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping
     """Return what template v13 makes of a conversation (docs/explanation/protocol.md, "Counting tokens")."""
     ids = [START]
     before = ""
-    for role, group in groupby(messages, key=itemgetter("role")):
+    for role, group in groupby(_in_order_of_calls(messages), key=itemgetter("role")):
         run = [*group]
         if before == "assistant":
             ids.append(END)
@@ -105,11 +105,30 @@ def _conversation(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping
         if role == "assistant":
             ids += [*text_ids(joined.rstrip(" ")), *_calls(run)]
         else:
-            ids += [
-                token for text in ([joined] if role == "user" else texts) for token in _between(_AROUND[role], text)
-            ]
+            each = [joined] if role == "user" else texts
+            ids += chain.from_iterable(_between(_AROUND[role], text) for text in each)
         before = role
     return ids
+
+
+def _in_order_of_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield messages, the results of tools in the order of their calls."""
+    order: list[str] = []
+    for role, group in groupby(messages, key=itemgetter("role")):
+        run = [*group]
+        if role == "assistant":
+            order += [call["id"] for message in run for call in message.get("tool_calls") or ()]
+        elif role == "tool":
+            places = {known: place for place, known in enumerate(order)}
+            places = {**{known: len(order) + place for place, known in enumerate(map(_answered, run))}, **places}
+            run.sort(key=lambda message: places[_answered(message)])
+            order = []
+        yield from run
+
+
+def _answered(message: Mapping[str, Any]) -> str:
+    known: str = message["tool_call_id"]
+    return known
 
 
 def _between(marks: tuple[int, int], text: str) -> list[int]:

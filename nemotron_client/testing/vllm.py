@@ -20,7 +20,7 @@ from nemotron_client.testing.bodies import (
 )
 from nemotron_client.testing.content import wrong_parts
 from nemotron_client.testing.conversation import broken_rule
-from nemotron_client.testing.forms import ChatBody, TextBody
+from nemotron_client.testing.forms import ChatBody, Detokenized, TextBody, TokenizedChat, TokenizedText
 from nemotron_client.testing.limits import contradictions, impossible, refused
 from nemotron_client.testing.model import Served, completion
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
@@ -103,7 +103,7 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     """
     fields = request.json
     if request.path in (_TOKENIZE, _DETOKENIZE):
-        yield from _wrong_tokens(fields, served, detokenizes=request.path == _DETOKENIZE)
+        yield from _wrong_tokens(request, served)
         return
     yield from contradictions(fields)
     body = chat_body(fields) if request.path == CHAT else text_body(fields)
@@ -121,33 +121,33 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     yield from impossible(body, served.max_model_len - request.tokens)
 
 
-def _wrong_tokens(fields: Mapping[str, Any], served: Served, *, detokenizes: bool) -> Iterator[Reply]:
-    body = detokenize_body(fields) if detokenizes else tokenize_body(fields)
+def _wrong_tokens(request: RecordedRequest, served: Served) -> Iterator[Reply]:
+    fields = request.json
+    body = detokenize_body(fields) if request.path == _DETOKENIZE else tokenize_body(fields)
     yield from _wrong_model(body.model, served)
-    for token in fields["tokens"] if detokenizes else ():
-        if int(token) >= VOCABULARY:
-            yield error(500, f"'Invalid token for decoding: {int(token) - CONTROLS}'")
-    yield from _wrong_conversation(fields, served) if not detokenizes and is_array(fields.get("messages")) else ()
+    if isinstance(body, TokenizedChat):
+        yield from _wrong_conversation(fields, served)
+    for token in body.tokens if isinstance(body, Detokenized) else ():
+        if token >= VOCABULARY:
+            yield error(500, f"'Invalid token for decoding: {token - CONTROLS}'")
 
 
 def _answered(request: RecordedRequest, served: Served) -> Reply:
     """Answer a request that was found right."""
-    fields = request.json
     if request.path == _DETOKENIZE:
-        return Reply(body={"prompt": spelled(map(int, fields["tokens"]))})
+        return Reply(body={"prompt": spelled(detokenize_body(request.json).tokens)})
     if request.path == _TOKENIZE:
-        ids = _tokenized(fields)
-        told = [spelled([each]) for each in ids] if tokenize_body(fields).return_token_strs else None
-        return Reply(body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": told})
+        return _tokenized(tokenize_body(request.json), request, served)
     return completion(request, served.max_model_len)
 
 
-def _tokenized(fields: Mapping[str, Any]) -> list[int]:
-    if not is_array(fields.get("messages")):
-        ids = text_ids(fields["prompt"])
-        return [START, *ids] if fields.get("add_special_tokens", True) else ids
-    (ids,) = prompt_ids(fields)  # a prompt beside a conversation is passed over
-    return ids
+def _tokenized(body: TokenizedText | TokenizedChat, request: RecordedRequest, served: Served) -> Reply:
+    if isinstance(body, TokenizedChat):
+        (ids,) = prompt_ids(request.json)
+    else:
+        ids = [*([START] if body.add_special_tokens else []), *text_ids(body.prompt)]
+    told = [spelled([each]) for each in ids] if body.return_token_strs else None
+    return Reply(body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": told})
 
 
 def _wrong_model(asked: str | None, served: Served) -> Iterator[Reply]:

@@ -12,37 +12,29 @@ from typing import Any, TypeAlias
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
+from tests.contract.constraints import HELD, nested
+from tests.contract.parts import FEW, MESSAGES, PARTS
 from tests.contract.shapes import shape
 from tests.engine.histories import asked, call, result, said, system, tool, user
 
-Case: TypeAlias = tuple[str, str, dict[str, Any] | None]
+Case: TypeAlias = tuple[str, str, dict[str, Any] | bytes | None]
 """Method, path and body."""
+
+EXACT = ("/tokenize", "/detokenize")
+"""What no model has a say in: the whole answer is compared."""
 
 ANSWERS = Path(__file__).parents[1] / "fixtures" / "vllm-0.32-answers.json"
 
 HISTORY = [user(), asked(call())]
+CONTINUED = {"messages": [user(), said("Hel")], "add_generation_prompt": False, "continue_final_message": True}
+ALL_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 TWO = [user(), asked(call(), call("abcdefgh2")), result()]
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "type unknown": {"type": "objekt"},
-    "one type of two unknown": {"type": ["string", "x"]},
-    "type of a property": {"type": "object", "properties": {"a": {"type": "strin"}}, "required": ["a"]},
-    "points nowhere": {"$ref": "#/$defs/x"},
-    "not": {"not": {}, "uniqueItems": True},
-    "within a union": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"not": {}}}]},
-    "nothing to choose": {"enum": []},
-    "not reached": {"type": "string", "$defs": {"x": {"not": {}}}},
-}
 
 
 def called_with(**changes: object) -> list[Mapping[str, object]]:
     """Return a history with one call that has these fields in place of its own; None takes one out."""
     whole = {"id": "abcdefgh1", "type": "function", "function": {"name": "look", "arguments": "{}"}, **changes}
     return [user(), {"role": "assistant", "tool_calls": [{k: v for k, v in whole.items() if v is not None}]}, result()]
-
-
-def formed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the option that asks for an answer of a schema."""
-    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
 
 
 CHAT: dict[str, dict[str, Any]] = {
@@ -161,11 +153,42 @@ CHAT: dict[str, dict[str, Any]] = {
     "stream": {"stream": True, "max_tokens": 20},
     "stream with usage": {"stream": True, "max_tokens": 20, "stream_options": {"include_usage": True}},
     "stream of another model": {"stream": True, "model": "nope"},
-    **{f"schema: {name}": {"response_format": formed(schema)} for name, schema in SCHEMAS.items()},
-    **{
-        f"schema in a stream: {name}": {"response_format": formed(schema), "stream": True, "max_tokens": 20}
-        for name, schema in SCHEMAS.items()
-    },
+    **HELD,
+    **{f"part: {name}": {"messages": [user([part])]} for name, part in PARTS.items()},
+    **{f"content of the assistant: {name}": {"messages": [user(), said([part]), user()]} for name, part in FEW.items()},
+    **{f"content of a tool: {name}": {"messages": [*HISTORY, result(content=[part])]} for name, part in FEW.items()},
+    **{f"message: {name}": {"messages": [message]} for name, message in MESSAGES.items()},
+    "a second message of none": {"messages": [user(), 7, {}], "seed": "x"},
+    "calls a number": {"messages": [user(), {"role": "assistant", "tool_calls": 5}]},
+    "messages null": {"messages": None},
+    "temperature infinite": {"temperature": 1e999},
+    "half a character": {"model": "\ud800"},
+    "echo": {"echo": True},
+    "echo of what is continued": {**CONTINUED, "echo": True},
+    "echo of what is continued, in a stream": {**CONTINUED, "echo": True, "stream": True},
+    "echo as text": {"echo": "x"},
+    "ids of tokens": {"return_token_ids": True},
+    "ids of tokens in a stream": {"return_token_ids": True, "stream": True, "max_tokens": 20},
+    "logprobs": {"logprobs": True},
+    "logprobs with two": {"logprobs": True, "top_logprobs": 2},
+    "logprobs by ids": {"logprobs": True, "return_tokens_as_token_ids": True},
+    "logprobs in a stream": {"logprobs": True, "top_logprobs": 1, "stream": True, "max_tokens": 20},
+    "logprobs of the prompt": {"prompt_logprobs": 1},
+    "logprobs of the prompt in a stream": {"prompt_logprobs": 1, "stream": True},
+    "logprobs of the prompt as text": {"prompt_logprobs": "x"},
+    "logprobs of the prompt below zero": {"prompt_logprobs": -2},
+    "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
+    "stop": {"stop": ["o"], "max_tokens": 20},
+    "stop, kept": {"stop": "o", "include_stop_str_in_output": True, "max_tokens": 20},
+    "stop in a stream": {"stop": ["l"], "stream": True, "max_tokens": 20},
+    "stop at a token": {"stop_token_ids": [1033], "max_tokens": 20},
+    "truncation_side": {"truncation_side": "x"},
+    "cache_salt empty": {"cache_salt": ""},
+    "cache_salt too long": {"cache_salt": "x" * 129},
+    "cache_salt of a path": {"cache_salt": "a\\b"},
+    "cache_salt": {"cache_salt": "x"},
+    "documents": {"documents": [1]},
+    "a tool's schema nested deeply": {"tools": [tool(parameters=nested(200))]},
 }
 TEXT: dict[str, dict[str, Any]] = {
     "empty": {"prompt": ""},
@@ -184,6 +207,22 @@ TEXT: dict[str, dict[str, Any]] = {
     "stop five": {"stop": ["a", "b", "c", "d", "e"]},
     "temperature over": {"temperature": 3},
     "two choices": {"n": 2},
+    "two choices of two prompts": {"prompt": ["a", "b"], "n": 2},
+    "echo": {"echo": True},
+    "echo of tokens": {"echo": True, "prompt": [[1, 2000]]},
+    "echo alone": {"echo": True, "max_tokens": 0},
+    "echo in a stream": {"echo": True, "stream": True, "max_tokens": 20},
+    "logprobs": {"logprobs": 2},
+    "logprobs of the token alone": {"logprobs": 0},
+    "logprobs of all": {"logprobs": 1, "echo": True},
+    "logprobs in a stream": {"logprobs": 1, "stream": True, "max_tokens": 20},
+    "logprobs below zero": {"logprobs": -2},
+    "logprobs of the prompt": {"prompt_logprobs": 0},
+    "ids of tokens": {"return_token_ids": True},
+    "ids of tokens in a stream": {"return_token_ids": True, "stream": True, "max_tokens": 20},
+    "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
+    "held to a pattern that is none": {"structured_outputs": {"regex": "("}},
+    "held to nothing": {"structured_outputs": {}},
 }
 TOKENIZE: dict[str, dict[str, Any]] = {
     "neither": {},
@@ -196,11 +235,56 @@ TOKENIZE: dict[str, dict[str, Any]] = {
     "another model": {"prompt": "x", "model": "nope"},
     "assistant last": {"messages": [user("Hello"), said()]},
     "no messages": {"messages": []},
+    "texts of tokens": {"prompt": "Hé world", "return_token_strs": True},
+    "texts of a conversation's tokens": {"messages": [system(), user("Hé")], "return_token_strs": True},
+    "without a start": {"prompt": "Hello", "add_special_tokens": False},
+    "a conversation with tools": {
+        "messages": [
+            system(),
+            user("a"),
+            user("b"),
+            asked(call(arguments='{"a": 1e15}')),
+            result(),
+            said("c"),
+            user("d"),
+        ],
+        "tools": [tool(), tool("time", description="Tell the time.")],
+    },
+    "arguments that are no object": {"messages": [user(), asked(call(arguments="[1]")), result(), user()]},
+    "a message that is none": {"messages": [5]},
+}
+DETOKENIZE: dict[str, dict[str, Any]] = {
+    "tokens": {"tokens": [1, 22177, 4, 33, 999, 131_071]},
+    "half a character": {"tokens": [1232, 1195]},
+    "none": {"tokens": []},
+    "texts": {"tokens": ["x"]},
+    "below zero": {"tokens": [-1]},
+    "over": {"tokens": [131_072]},
+    "missing": {},
+    "another model": {"tokens": [5], "model": "nope"},
+}
+RAW = {
+    "no UTF-8": b"\xff",
+    "nested deeply": b"[" * 3000 + b"]" * 3000,
+    "nested deeply in a field": b'{"messages": [], "x": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    "thousands of digits": b'{"messages": [], "seed": ' + b"9" * 5000 + b"}",
+    "no number": b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+    "half a character": b'{"messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 2}',
+    "a mark of byte order": b'\xef\xbb\xbf{"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}',
+    "UTF-16": '{"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}'.encode("utf-16"),
 }
 PAGES = (
     *(("GET", path) for path in ("/health", "/ping", "/load", "/version", "/v1/models", "/v1/models/x", "/nope")),
     *(("GET", path) for path in ("/v1/chat/completions", "/v1/completions", "/tokenize")),
     *(("POST", "/v1/models"), ("POST", "/version"), ("DELETE", "/v1/completions"), ("OPTIONS", "/v1/models")),
+    *(
+        ("POST", "/ping"),
+        ("HEAD", "/health"),
+        ("HEAD", "/v1/models"),
+        ("GET", "/v1/responses"),
+        ("GET", "/v1/messages"),
+    ),
+    *(("GET", "/v1/models/"), ("GET", "/health/?a=b"), ("POST", "/v1/chat/completions/"), ("GET", "/nope/")),
 )
 
 
@@ -215,6 +299,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
         )
     for name, fields in TOKENIZE.items():
         yield f"tokenize, {name}", ("POST", "/tokenize", {"model": MODEL, **fields})
+    for name, fields in DETOKENIZE.items():
+        yield f"detokenize, {name}", ("POST", "/detokenize", {"model": MODEL, **fields})
+    for name, content in RAW.items():
+        yield f"bytes, {name}", ("POST", "/v1/chat/completions", content)
     for method, path in PAGES:
         yield f"{method} {path}", (method, path, None)
 
@@ -231,14 +319,21 @@ def ask(http: httpx2.Client, server: str, case: Case) -> object:
         case: The request.
     """
     method, path, body = case
-    got = http.request(method, f"{server}{path}", json=body)
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    headers = {} if content is None else {"content-type": "application/json"}
+    got = http.request(method, f"{server}{path}", content=content, headers=headers)
+    if got.status_code == 200 and path in EXACT:
+        told: dict[str, object] = got.json()
+        return {name: value for name, value in told.items() if name != "max_model_len"}
     form: object = json.loads(json.dumps(shape(got.status_code, got.headers, got.content)))
     return form
 
 
 def main(base_url: str) -> None:
     """Ask all, and write the file."""
-    with httpx2.Client(trust_env=False, timeout=60) as http:
+    # A connection each, since vLLM closes one after an error of its own.
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    with httpx2.Client(trust_env=False, timeout=60, limits=limits) as http:
         answers = {name: ask(http, base_url.removesuffix("/v1"), case) for name, case in CASES.items()}
     ANSWERS.write_text("".join(f"{line}\n" for line in _lines(answers)))
 
