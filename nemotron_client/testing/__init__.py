@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nemotron_client.testing.cassettes import Cassette, CassetteError, UnusedRecordingWarning, replayed
     from nemotron_client.testing.fake import FakeServer
     from nemotron_client.testing.hosted import Hosted
+    from nemotron_client.testing.script import ScriptWarning
     from nemotron_client.testing.server import MockServer
 else:
     # Not before they are used: the fake and cassettes need the asynchronous client, the server needs uvicorn, which
@@ -29,6 +30,7 @@ else:
         "FakeServer": "fake",
         "Hosted": "hosted",
         "MockServer": "server",
+        "ScriptWarning": "script",
         "UnusedRecordingWarning": "cassettes",
         "replayed": "cassettes",
     }
@@ -51,6 +53,7 @@ __all__ = [
     "MockServer",
     "RecordedRequest",
     "Reply",
+    "ScriptWarning",
     "Scripted",
     "UnusedRecordingWarning",
     "cut",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
-from tests.contract.constraints import HELD, nested
+from tests.contract.constraints import HELD
 from tests.contract.parts import FEW, MESSAGES, PARTS
 from tests.contract.shapes import shape
 from tests.engine.histories import asked, call, result, said, system, tool, user
@@ -188,7 +188,6 @@ CHAT: dict[str, dict[str, Any]] = {
     "cache_salt of a path": {"cache_salt": "a\\b"},
     "cache_salt": {"cache_salt": "x"},
     "documents": {"documents": [1]},
-    "a tool's schema nested deeply": {"tools": [tool(parameters=nested(200))]},
 }
 TEXT: dict[str, dict[str, Any]] = {
     "empty": {"prompt": ""},

@@ -13,8 +13,9 @@ from nemotron_client.testing import Answer, FakeServer, Scripted, tool_calls
 from tests.captures import Capture, load, names
 from tests.client.conftest import NO_CERTIFICATES
 from tests.contract.cases import ANSWERS, CASES, ask
+from tests.contract.constraints import nested
 from tests.contract.shapes import shape
-from tests.engine.histories import user
+from tests.engine.histories import tool, user
 
 KEY = "made-up"
 # What another state of the server was, or another configuration of it, or a length that the recording left out.
@@ -53,6 +54,10 @@ OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
     "thinking": (
         {"messages": [user([{"type": "thinking", "thinking": "x"}])]},
         "it quotes Python objects of mistral-common",
+    ),
+    "a tool's schema nested deeply": (
+        {"tools": [tool(parameters=nested(200))]},
+        "Python says of a recursion without end where it stood",
     ),
     "an unknown role's content": (
         {"messages": [{"role": "nobody", "content": [5]}]},
