@@ -86,7 +86,10 @@ def _error_of_schema(schema: Schema) -> str | None:
     if too_deep is not None:
         return f'Grammar error: failed to parse "%json": recursion limit exceeded at line 1 column {too_deep}'
     compiler = _Compiler(schema)
-    wrong = next(compiler.wrong(schema), None) or compiler.unsatisfiable(schema)
+    try:
+        wrong = next(compiler.wrong(schema), None) or compiler.unsatisfiable(schema)
+    except RecursionError:  # of references to references, hundreds of them
+        wrong = "recursion limit exceeded"
     if wrong is None:
         return None
     rest = "   2 | body: content\n   3 | fcalls:"
@@ -184,11 +187,12 @@ class _Compiler:
 
     def wrong(self, schema: object) -> Iterator[str]:
         """Yield what is wrong with the form of a schema and of those within."""
-        if isinstance(schema, bool):
-            return
-        if not is_object(schema):
+        if is_object(schema):
+            yield from self._wrong_object(schema)
+        elif not isinstance(schema, bool):
             yield "schema must be an object or boolean"
-            return
+
+    def _wrong_object(self, schema: Schema) -> Iterator[str]:
         if unimplemented := sorted(_UNIMPLEMENTED & schema.keys()):
             yield f"Unimplemented keys: {json.dumps(unimplemented)}"
         yield from _wrong_type(schema)

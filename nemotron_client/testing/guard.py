@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
-# Methods of sockets, and where their address stands among the arguments.
-_CONNECTING = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
+# Methods of sockets (of which Windows has no sendmsg), and where their address stands among the arguments.
+_ADDRESSED = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
+_CONNECTING = {name: place for name, place in _ADDRESSED.items() if hasattr(socket.socket, name)}
 _NAMING = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 _WITNESS = "nemotron_guard_witness"
 
@@ -62,8 +63,7 @@ class Guard:
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             stack.callback(self._refused.clear)
             for name, place in _CONNECTING.items():
-                if hasattr(socket.socket, name):  # Windows has no sendmsg
-                    patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name), place))
+                patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name), place))
             for name in _NAMING:
                 patch.setattr(socket, name, self._guarded_names(getattr(socket, name)))
             yield

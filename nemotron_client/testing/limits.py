@@ -33,7 +33,11 @@ def refused(told: str, param: str, value: object = None) -> Reply:
 def contradictions(fields: _Fields) -> Iterator[Reply]:
     """Yield what does not go together; vLLM looks at it before the form of the rest."""
     yield from _wrong_choice(fields.get("tools"), fields.get("tool_choice"))
-    yield from _contradictory_outputs(fields)
+    outputs = fields.get("structured_outputs")
+    if is_object(outputs):
+        yield from _contradictory_outputs(outputs, fields.get("tool_choice", "none"))
+    elif outputs is not None:  # a mistake of vLLM's own
+        yield error(500, f"'{type(outputs).__name__}' object has no attribute 'get'")
     yield from _contradictory_logprobs(fields)
     yield from _wrong_salt(fields.get("cache_salt"))
     if fields.get("stream_options") and not fields.get("stream"):
@@ -56,18 +60,12 @@ def _wrong_salt(salt: object) -> Iterator[Reply]:
         yield refused(f"Parameter 'cache_salt' {told}", "cache_salt")
 
 
-def _contradictory_outputs(fields: _Fields) -> Iterator[Reply]:
-    outputs = fields.get("structured_outputs")
-    if outputs is None:
-        return
-    if not is_object(outputs):  # a mistake of vLLM's own
-        yield error(500, f"'{type(outputs).__name__}' object has no attribute 'get'")
-        return
+def _contradictory_outputs(outputs: _Fields, choice: object) -> Iterator[Reply]:
     kinds = sum(outputs.get(name) is not None for name in ("json", "regex", "choice"))
     if kinds > 1:
         told = "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
         yield error(400, told)
-    if kinds and fields.get("tool_choice", "none") not in ("none", "auto", "required"):
+    if kinds and choice not in ("none", "auto", "required"):
         yield error(400, "You can only either use constraints for structured outputs or tools, not both.")
     tag = outputs.get("structural_tag")
     if isinstance(tag, str) and not _is_structural_tag(_read(tag)):

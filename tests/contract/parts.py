@@ -32,6 +32,7 @@ PARTS: dict[str, object] = {
     "a picture's numbers": {"type": "image_embeds", "image_embeds": "x"},
     "a sound": {"type": "audio_url", "audio_url": URL},
     "a sound by its URL": {"audio_url": "http://localhost/a"},
+    "a sound in bytes": {"type": "input_audio", "input_audio": {"data": "x", "format": "wav"}},
     "a sound of no known format": {"type": "input_audio", "input_audio": {"data": "x", "format": "ogg"}},
     "a film": {"type": "video_url", "video_url": URL},
     "a film without any": {"type": "video_url"},

@@ -17,6 +17,13 @@ from tests.contract.constraints import formed, nested
 from tests.engine.histories import Json, asked, call, result, tool, user
 from tests.testing.conftest import NO_CERTIFICATES
 
+
+def chained(count: int) -> dict[str, Any]:
+    """Return a schema of which each reference leads to the next."""
+    parts = {str(number): {"$ref": f"#/$defs/{number + 1}"} for number in range(count)}
+    return {"$ref": "#/$defs/0", "$defs": {**parts, str(count): {"type": "string"}}}
+
+
 # Each a body in which something is replaced.
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -35,6 +42,7 @@ CHAT: dict[str, Any] = {
     "structured_outputs": {"choice": ["a"]},
 }
 HELD = {"json": SCHEMA}
+ASKED = [user("look")]
 PART = {"type": "text", "text": "Hello"}
 FORMED = {"messages": [user("Give me one")], "response_format": formed(SCHEMA)}
 NESTED = b"[" * 3000 + b"]" * 3000
@@ -115,6 +123,9 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
 @example(odd=("/v1/chat/completions", {**FORMED, "response_format": formed(nested(200))}))
 @example(odd=("/v1/chat/completions", {**CHAT, "tools": [tool("look", parameters={"enum": []})]}))
 @example(odd=("/v1/chat/completions", {**CHAT, "tools": [tool("look", parameters=nested(200))]}))
+@example(odd=("/v1/chat/completions", {**CHAT, "messages": ASKED, "tools": [tool("look", parameters=chained(900))]}))
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": formed(chained(900))}))
+@example(odd=("/v1/chat/completions", {**FORMED, "structured_outputs": {"regex": "a{99999999999999999999}"}}))
 @example(odd=("/v1/chat/completions", {"messages": [user([{"type": ["x"]}])]}))
 @example(odd=("/tokenize", {"messages": [5], "prompt": "Once"}))
 @example(odd=("/tokenize", {"messages": [user("Hello")], "prompt": None}))
