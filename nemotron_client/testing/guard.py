@@ -98,10 +98,9 @@ class Guard:
         @wraps(function)
         def guarded(asked: Any, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
             __tracebackhide__ = True
-            if isinstance(asked, tuple):  # getnameinfo asks by an address
+            host, port = asked, options.get("port", arguments[0] if arguments else None)
+            if function.__name__ == "getnameinfo":
                 host, port, *_ = asked
-            else:
-                host, port = asked, options.get("port", arguments[0] if arguments else None)
             self._check(host, "" if port is None else f", port {port}")
             return function(asked, *arguments, **options)
 

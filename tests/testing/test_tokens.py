@@ -24,8 +24,8 @@ def sent(messages: judge.Conversation) -> list[dict[str, Any]]:
     """Return a conversation as vLLM takes it: the arguments of calls in JSON."""
     copies: list[dict[str, Any]] = json.loads(json.dumps(messages))
     for function in (each["function"] for message in copies for each in message.get("tool_calls") or ()):
-        arguments = function.get("arguments") or {}
-        function["arguments"] = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        if not isinstance(function.get("arguments"), str):
+            function["arguments"] = json.dumps(function.get("arguments") or {})
     return copies
 
 
