@@ -197,10 +197,11 @@ def _wrong_temperature(value: float | None) -> Iterator[Reply]:
 
 
 def _out_of_vocabulary(body: ChatBody | TextBody) -> Iterator[Reply]:
-    for kind, name, wanted in (
+    for kind, name, most in (
         ("sample", "logprobs", body.most_logprobs),
         ("prompt", "prompt_logprobs", body.prompt_logprobs),
     ):
+        wanted = VOCABULARY if most == -1 else most
         if wanted is not None and wanted > _MOST_LOGPROBS:
             told = f"Requested {kind} logprobs of {wanted}, which is greater than max allowed: {_MOST_LOGPROBS}"
             yield refused(told, name, wanted)
