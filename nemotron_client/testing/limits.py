@@ -77,7 +77,7 @@ def _is_structural_tag(tag: object) -> bool:
     if not is_object(tag):
         return False
     form = tag.get("format")
-    return bool(tag.get("structures") and tag.get("triggers")) or (is_object(form) and form.get("type") in _TAGS)
+    return bool(tag.get("structures") and tag.get("triggers")) or (is_object(form) and str(form.get("type")) in _TAGS)
 
 
 def _read(text: str) -> object:

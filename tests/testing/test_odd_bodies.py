@@ -43,6 +43,7 @@ CHAT: dict[str, Any] = {
 }
 HELD = {"json": SCHEMA}
 ASKED = [user("look")]
+NO_TAG: dict[str, Any] = {"type": {}}
 PART = {"type": "text", "text": "Hello"}
 FORMED = {"messages": [user("Give me one")], "response_format": formed(SCHEMA)}
 NESTED = b"[" * 3000 + b"]" * 3000
@@ -127,6 +128,7 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
 @example(odd=("/v1/chat/completions", {**FORMED, "response_format": formed(chained(900))}))
 @example(odd=("/v1/chat/completions", {**FORMED, "structured_outputs": {"regex": "a{99999999999999999999}"}}))
 @example(odd=("/v1/chat/completions", {"messages": [user([{"type": ["x"]}])]}))
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": {"type": "structural_tag", "format": NO_TAG}}))
 @example(odd=("/tokenize", {"messages": [5], "prompt": "Once"}))
 @example(odd=("/tokenize", {"messages": [user("Hello")], "prompt": None}))
 @example(odd=("/tokenize", {"messages": 3, "prompt": "Once"}))
