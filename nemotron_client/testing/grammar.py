@@ -128,7 +128,7 @@ def _wrong_pattern(pattern: str) -> str | None:
     except re.error as wrong:
         at = wrong.pos or 0
         return _pointing(pattern, at, at + 1, _RUST.get(wrong.msg, wrong.msg))
-    except (RecursionError, OverflowError) as wrong:
+    except (RecursionError, OverflowError) as wrong:  # nested too deeply, or repeated too often
         return _pointing(pattern, 0, 1, str(wrong))
     return None
 

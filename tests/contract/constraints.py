@@ -90,7 +90,7 @@ SCHEMAS: dict[str, Schema] = {
     "either by value and type": {"oneOf": [{"const": "a"}, {"type": "integer"}]},
     "either by a property": {"oneOf": [having(k={"const": "a"}), having(k={"const": "b"})]},
     "either by another property": {"oneOf": [having(k={"const": "a"}), having(j={"const": "b"})]},
-    "either by what is plain of values": {"oneOf": [{"enum": [[], {}]}, {"type": "string"}]},
+    "either by what is plain of values": {"oneOf": [{"enum": [[], {}, None, True, 1]}, {"type": "string"}]},
     "either by what is never": {"oneOf": [False, {"type": "string"}]},
     "a list for the items": {"type": "array", "items": [{"type": "string"}]},
 }

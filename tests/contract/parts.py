@@ -26,6 +26,7 @@ PARTS: dict[str, object] = {
     "thinking without any": {"type": "thinking"},
     "a picture without any": {"type": "image_url"},
     "a picture of no URL": {"type": "image_url", "image_url": {}},
+    "a picture of another type": {"type": "text", "text": "x", "image_url": "http://localhost/a"},
     "a picture by its URL": {"image_url": "http://localhost/a"},
     "a picture by what is no URL": {"image_url": 5},
     "a picture of Python's": {"type": "image_pil", "image_pil": None},
