@@ -248,9 +248,10 @@ class _Rendering:
         return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
 
     def _logprobs(self, ids: Sequence[int], *, offset: int = 0, begins: bool = False) -> dict[str, object] | None:
-        most, as_ids = self._alternatives, bool(self._asked.return_tokens_as_token_ids)
+        most = self._alternatives
         if most is None:
             return None
+        as_ids = bool(self._asked.return_tokens_as_token_ids)
         if self._chat:
             return logprobs.of_chat(ids, most, as_ids=as_ids)
         return logprobs.of_text(ids, most, offset=offset, begins=begins, as_ids=as_ids)
@@ -288,9 +289,11 @@ class _Rendering:
             yield from (_event({**head, "choices": [{"index": index, **again}]}) for index in indexes)
 
     def _part_of_chat(self, piece: _Piece, _index: int, _said: int, *, last: bool) -> dict[str, object]:
-        part: dict[str, object] = {"delta": piece.delta, "logprobs": self._logprobs(piece.ids)}
-        part |= self._ending if last else {"finish_reason": None}
-        return {**part, "token_ids": piece.ids if self._asked.return_token_ids else None}
+        chances = self._logprobs(piece.ids)
+        ids = piece.ids if self._asked.return_token_ids else None
+        if last:
+            return {"delta": piece.delta, "logprobs": chances, **self._ending, "token_ids": ids}
+        return {"delta": piece.delta, "logprobs": chances, "finish_reason": None, "token_ids": ids}
 
     def _part_of_text(self, piece: _Piece, index: int, said: int, *, last: bool) -> dict[str, object]:
         echoed = self._echoed(index)
