@@ -295,11 +295,14 @@ def ask(http: httpx2.Client, server: str, case: Case) -> object:
     return form
 
 
+def live_client() -> httpx2.Client:
+    """Return what to ask a real server with: a connection each time, since vLLM closes one after its own errors."""
+    return httpx2.Client(trust_env=False, timeout=60, limits=httpx2.Limits(max_keepalive_connections=0))
+
+
 def main(base_url: str) -> None:
     """Ask all, and write the file."""
-    # A connection each, since vLLM closes one after an error of its own.
-    limits = httpx2.Limits(max_keepalive_connections=0)
-    with httpx2.Client(trust_env=False, timeout=60, limits=limits) as http:
+    with live_client() as http:
         answers = {name: ask(http, base_url.removesuffix("/v1"), case) for name, case in CASES.items()}
     ANSWERS.write_text("".join(f"{line}\n" for line in _lines(answers)))
 

@@ -12,7 +12,7 @@ import pytest
 from nemotron_client.testing import Answer, FakeServer, Scripted, tool_calls
 from tests.captures import Capture, load, names
 from tests.client.conftest import NO_CERTIFICATES
-from tests.contract.cases import ANSWERS, CASES, ask
+from tests.contract.cases import ANSWERS, CASES, ask, live_client
 from tests.contract.constraints import nested
 from tests.contract.shapes import shape
 from tests.engine.histories import tool, user
@@ -162,7 +162,7 @@ def test_each_request_is_answered_in_the_same_form_by_a_live_vllm(pytestconfig: 
     if base_url is None:
         pytest.skip("needs --base-url of a vLLM")
     server = base_url.removesuffix("/v1")
-    with httpx2.Client(trust_env=False, timeout=60) as http:
+    with live_client() as http:
         window = http.get(f"{base_url}/models").json()["data"][0]["max_model_len"]
         with in_process(max_model_len=window) as fake:
             different = [
