@@ -47,12 +47,11 @@ def nemotron_fake(request: pytest.FixtureRequest) -> Generator[FakeServer]:
 
 
 @pytest.fixture
-def nemotron_server() -> Generator[MockServer]:
+def nemotron_server(request: pytest.FixtureRequest) -> Generator[MockServer]:
     """Give a `MockServer`: a real HTTP server on a free loopback port."""
-    from nemotron_client.testing import MockServer
+    from nemotron_client.testing import plugin
 
-    with MockServer() as server:
-        yield server
+    yield from plugin.server(request)
 
 
 @pytest.fixture

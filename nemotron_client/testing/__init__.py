@@ -10,23 +10,16 @@ with FakeServer(error(429, "slow down", headers={"retry-after": "1"}), text("Hel
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nemotron_client.testing.answers import Answer
+from nemotron_client.testing.lines import cut, stream_error, text, tool_calls
 from nemotron_client.testing.recorded import RecordedRequest
-from nemotron_client.testing.replies import (
-    Answer,
-    Reply,
-    Scripted,
-    cut,
-    error,
-    problem,
-    stream_error,
-    text,
-    tool_calls,
-)
+from nemotron_client.testing.replies import Reply, Scripted, error, problem
 
 if TYPE_CHECKING:
     from nemotron_client.testing.cassettes import Cassette, CassetteError, UnusedRecordingWarning, replayed
     from nemotron_client.testing.fake import FakeServer
     from nemotron_client.testing.hosted import Hosted
+    from nemotron_client.testing.script import ScriptWarning
     from nemotron_client.testing.server import MockServer
 else:
     # Not before they are used: the fake and cassettes need the asynchronous client, the server needs uvicorn, which
@@ -37,6 +30,7 @@ else:
         "FakeServer": "fake",
         "Hosted": "hosted",
         "MockServer": "server",
+        "ScriptWarning": "script",
         "UnusedRecordingWarning": "cassettes",
         "replayed": "cassettes",
     }
@@ -59,6 +53,7 @@ __all__ = [
     "MockServer",
     "RecordedRequest",
     "Reply",
+    "ScriptWarning",
     "Scripted",
     "UnusedRecordingWarning",
     "cut",

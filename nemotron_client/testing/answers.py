@@ -1,156 +1,334 @@
-"""What the test servers' model says when nothing is scripted: easy to predict, always the same.
+"""Answers in whatever form a request asks for: a chat or a text completion, a body or a stream.
 
-Pure: request in, answer out.
+Pure: no I/O and no clock, so the same request always gets the same bytes. The shapes are vLLM 0.32's, null fields
+included (docs/explanation/protocol.md), and so are its counts of tokens; only streams come word by word.
 """
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import takewhile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.bodies import DEFAULT_OF_TEXT
-from nemotron_client.testing.counting import answer_tokens, first_tokens
-from nemotron_client.testing.grammar import grammar_error, malformed, pointed
-from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
-from nemotron_client.testing.replies import Answer, Reply, stream_error, whole
+from pydantic import BaseModel, ValidationError
 
-STORY = (
-    "Once upon a time there was a crane on the quay of a small port. It had lifted tea, pianos and once an elephant, "
-    "but it had never seen the open sea. One night a storm tore it loose, and it drifted past the harbour wall under "
-    "the stars. In the morning the fishermen towed it home, and it told them all about it."
-)
+from nemotron_client.testing import logprobs
+from nemotron_client.testing.counting import answer_tokens
+from nemotron_client.testing.recorded import RecordedRequest, text_of
+from nemotron_client.testing.replies import MODEL, Reply
+from nemotron_client.testing.tokenizing import END, call_ids, prompt_ids, prompts, shared_ids, spelled
+
+CREATED = 1_767_225_600  # 2026-01-01: a clock would make two equal answers differ
+FINGERPRINT = "vllm-0.32.0-00000000"
+DONE = b"data: [DONE]\n\n"
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
-    """Say what a server serves.
+class Answer:
+    """Say a text and call tools: as a chat or a text completion, as a body or a stream, `n` times over.
 
     Args:
-        model: By this name only.
-        max_model_len: The window, in tokens.
-        api_key: Asked of clients; None asks for none.
+        text: What is said; streamed word by word.
+        tool_calls: Name and arguments (JSON text) of each call.
+        finish_reason: None is what vLLM gives: "tool_calls" where there are any, but "stop" for a call of the function
+            that `tool_choice` names.
+        stop_reason: The text, or the id of the token, that ended it in place of the model's own end.
+        usage: Put over the counted usage, key by key.
     """
 
-    model: str
-    max_model_len: int
-    api_key: str | None
+    text: str = ""
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    usage: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def __post_init__(self) -> None:
+        """Blame the line that wrote the script, not the request that it is sent for.
+
+        Raises:
+            TypeError: The text is none.
+        """
+        if not _is_text(self.text):
+            raise TypeError(f"The text of an answer is a str, not {self.text!r}.")
+
+    def __call__(self, request: RecordedRequest) -> Reply:
+        """Return the answer in the form that the request asks for."""
+        return _Rendering(self, request).reply()
 
 
-def completion(request: RecordedRequest, window: int) -> Reply:
-    """Answer by itself, always in the same way, and stop where the limits say so.
-
-    Args:
-        request: What is asked, in a form that was found right.
-        window: How many tokens it and the answer may have together: beyond that is silently nothing.
-    """
-    if (wrong := grammar_error(request.json)) is not None:
-        return stream_error(400, wrong)(request)  # found when a stream has begun
-    said = _said(request.json)
-    default = window if request.path == CHAT else DEFAULT_OF_TEXT
-    wanted = request.json.get("max_completion_tokens") or request.json.get("max_tokens") or default
-    limit = min(whole(wanted), window - request.tokens)
-    fits = answer_tokens(said.text, said.tool_calls, ended=True) <= limit
-    return (said if fits else _shortened(said, request, limit))(request)
+def words(content: str) -> list[str]:
+    """Split a text into words, each with the space before it: what the server streams."""
+    return re.findall(r"\s*\S+|\s+", content)
 
 
-def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
-    count = limit * whole(request.json.get("n") or 1)
-    usage: dict[str, object] = {"completion_tokens": count, "total_tokens": request.tokens + count}
-    if not said.tool_calls:
-        return Answer(text=first_tokens(said.text, limit), finish_reason="length", usage=usage)
-    # vLLM: of a call that is cut, a stream says "length" and a body "tool_calls".
-    ((name, arguments),) = said.tool_calls
-    call = (name, first_tokens(arguments, limit - answer_tokens("", [(name, "")], ended=False)))
-    return Answer(tool_calls=(call,), finish_reason="length" if request.stream else None, usage=usage)
+class Asked(BaseModel):
+    """What of a request decides about the form of its answer."""
+
+    n: int | None = 1
+    stream: bool | None = False
+    stream_options: "_StreamOptions | None" = None
+    echo: bool | None = False
+    logprobs: bool | int | None = None
+    top_logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Asked":
+        """Read a request; one that no server would take, but a script answers, asks for nothing special."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError:
+            return cls(stream=bool(fields.get("stream")))
 
 
-def _said(fields: Mapping[str, Any]) -> Answer:
-    if "messages" not in fields:
-        return Answer(text=_small_talk(text_of(fields["prompt"])))
-    messages: Sequence[Mapping[str, Any]] = fields["messages"]
-    asked = next((text_of(each.get("content")) for each in reversed(messages) if each.get("role") == "user"), "")
-    results = [
-        text_of(each.get("content")) for each in takewhile(lambda each: each.get("role") == "tool", reversed(messages))
-    ]
-    wanted: Mapping[str, Any] = fields.get("response_format") or {}
-    if results:
-        said = f"The answer is {' and '.join(reversed(results))}."
-    elif function := _function(fields, asked):
-        return Answer(tool_calls=((function["name"], _filled_json(function.get("parameters"), asked)),))
-    elif wanted.get("type") in {"json_schema", "json_object"}:
-        said = _filled_json(wanted.get("json_schema", {}).get("schema"), asked)
-    else:
-        said = _small_talk(asked)
-    return Answer(text=said)
+class _StreamOptions(BaseModel):
+    include_usage: bool | None = False
+    continuous_usage_stats: bool | None = False
 
 
-def _small_talk(asked: str) -> str:
-    heard = {word.lower() for word in re.findall(r"\w+", asked)}
-    if heard & {"hello", "hi", "hey"}:
-        return "Hello! How can I help you today?"
-    return STORY if "story" in heard else f"You said: {asked}"
+def choices_of(fields: Mapping[str, Any]) -> int:
+    """Return how many choices an answer has: `n` for each prompt."""
+    return (Asked.read(fields).n or 1) * max(1, len(prompts(fields.get("prompt"))))
 
 
-def _function(fields: Mapping[str, Any], asked: str) -> Mapping[str, Any] | None:
-    """Return the function to call: the one that is named, or that the question has a word of, or any if one must be."""
-    functions: list[Mapping[str, Any]] = [tool["function"] for tool in fields.get("tools") or ()]
-    choice = fields.get("tool_choice") or "auto"
-    if choice == "none":
-        return None
-    if isinstance(choice, dict):
-        named = fields["tool_choice"]["function"].get("name")
-        return next((function for function in functions if function["name"] == named), None)
-    for function in functions:
-        parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", function["name"])
-        if any(len(part) > 3 and part.lower() in asked.lower() for part in parts):
-            return function
-    return functions[0] if functions and choice == "required" else None
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A part of an answer that a chunk carries, and its tokens, where they are told."""
+
+    delta: Mapping[str, object]
+    ids: Sequence[int] = ()
 
 
-def _filled_json(schema: Mapping[str, Any] | None, asked: str) -> str:
-    """Return JSON that fits the schema, its strings taken from a name in the question ("Paris") or from their keys."""
-    name = next((word for word in re.findall(r"\w+", asked)[1:] if word[0].isupper()), None)
-    if not schema or malformed(schema):  # of tools servers look at less than of answers
-        return "{}"
-    return json.dumps(_Filling(schema, name).value(schema, "value"), ensure_ascii=False)
+class _Rendering:
+    """Put an answer into the form that a request asks for."""
 
+    def __init__(self, answer: Answer, request: RecordedRequest) -> None:
+        self._answer, self._request, self._fields = answer, request, request.json
+        self._asked = Asked.read(self._fields)
+        self._chat = request.path.endswith("/chat/completions")
+        self._count = choices_of(self._fields)
+        options = self._asked.stream_options or _StreamOptions()
+        self._tells_usage = bool(options.include_usage)
+        self._tells_all_usage = self._tells_usage and bool(options.continuous_usage_stats)
+        # `logprobs` is a number in a text completion, of which 0 asks for the token itself.
+        wanted = self._asked.logprobs
+        self._alternatives = None if wanted is None or wanted is False else self._asked.top_logprobs or 0
+        if not self._chat and self._alternatives is not None:
+            self._alternatives = int(wanted or 0)
 
-@dataclass
-class _Filling:
-    """A schema that is being filled, what its strings are to be, and which of its references are being followed."""
+    def reply(self) -> Reply:
+        """Return the answer."""
+        identity = self._request.headers.get("x-request-id")
+        identity = identity or hashlib.blake2b(self._request.body, digest_size=8).hexdigest()
+        stream = bool(self._asked.stream)
+        head: dict[str, object] = {
+            "id": f"chatcmpl-{identity}" if self._chat else f"cmpl-{identity}",
+            "object": ("chat.completion.chunk" if stream else "chat.completion") if self._chat else "text_completion",
+            "created": CREATED,
+            "model": self._fields.get("model") or MODEL,
+        }
+        return Reply(chunks=chain(self._chunks(head), [DONE])) if stream else Reply(body=self._body(head))
 
-    root: Mapping[str, Any]
-    name: str | None
-    following: list[str] = field(default_factory=list[str])
+    # --- What is said ---
 
-    def value(self, part: object, key: str) -> object:
-        schema: Mapping[str, Any] = part if is_object(part) else {}  # what is no object is true or false
-        for union in ("anyOf", "oneOf", "allOf"):
-            if union in schema:
-                return self.value(schema[union][0], key)
-        if "$ref" in schema:
-            return self._pointed(schema["$ref"], key)
-        if "const" in schema or "enum" in schema:
-            return schema["const"] if "const" in schema else schema["enum"][0]
-        kinds = schema.get("type", "string")
-        kind = str(kinds[0] if is_array(kinds) else kinds)
-        if kind == "object":
-            properties = schema.get("properties", {})
-            return {each: self.value(properties.get(each, {}), each) for each in schema.get("required", ())}
-        if kind == "array":
-            return [self.value(schema.get("items", {}), key)] * schema.get("minItems", 0)
-        least = schema.get("minimum", 1)
-        dates = {"date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z"}
-        string = dates.get(schema.get("format", ""), self.name or key)
-        return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
+    @cached_property
+    def _pieces(self) -> list[_Piece]:
+        said = words(self._answer.text)
+        ids = self._shared(said)
+        pieces = [_Piece({"content": word}, tokens) for word, tokens in zip(said, ids, strict=True)]
+        for index, (name, arguments) in enumerate(self._answer.tool_calls):
+            parts = re.findall(r"\w+|\W+", arguments) or [""]
+            shared = self._shared(parts)
+            call: dict[str, object] = {"id": _call_id(index, name, arguments), "type": "function", "index": index}
+            first = {"tool_calls": [{**call, "function": {"name": name, "arguments": parts[0]}}]}
+            pieces.append(_Piece(first, [*call_ids(name), *shared[0]] if self._needs_ids else ()))
+            for part, tokens in zip(parts[1:], shared[1:], strict=True):
+                pieces.append(_Piece({"tool_calls": [{"index": index, "function": {"arguments": part}}]}, tokens))
+        if self._answer.tool_calls and self._is_ended:
+            pieces[-1] = replace(pieces[-1], ids=[*pieces[-1].ids, END])
+        elif not pieces or (self._reason == "stop" and self._is_ended):
+            pieces.append(_Piece({}, [END] if self._is_ended else []))  # the end token has no text
+        return pieces
 
-    def _pointed(self, ref: str, key: str) -> object:
-        if ref in self.following:  # it would have no end
+    def _shared(self, parts: Sequence[str]) -> Sequence[Sequence[int]]:
+        return shared_ids(parts) if self._needs_ids else [()] * len(parts)
+
+    @property
+    def _needs_ids(self) -> bool:
+        return bool(self._asked.return_token_ids) or self._alternatives is not None or self._tells_all_usage
+
+    @property
+    def _is_ended(self) -> bool:
+        """Whether the model has ended the answer itself, by a token of its own."""
+        return self._answer.finish_reason in {None, "stop", "tool_calls"} and self._answer.stop_reason is None
+
+    @property
+    def _reason(self) -> str:
+        named = isinstance(self._fields.get("tool_choice"), dict)
+        return self._answer.finish_reason or ("tool_calls" if self._answer.tool_calls and not named else "stop")
+
+    @cached_property
+    def _prompts(self) -> list[list[int]]:
+        return prompt_ids(self._fields)
+
+    def _prompt_of(self, index: int) -> list[int]:
+        return self._prompts[index // (self._asked.n or 1)]
+
+    def _echoed(self, index: int) -> str:
+        """Return what stands before the answer, if that was asked for: the prompt, or the answer that is continued."""
+        if not self._asked.echo:
+            return ""
+        if self._chat:
+            last = self._fields["messages"][-1]
+            return text_of(last.get("content")) if last["role"] == "assistant" else ""
+        prompt = prompts(self._fields["prompt"])[index // (self._asked.n or 1)]
+        return prompt if isinstance(prompt, str) else spelled(prompt)
+
+    # --- As a body ---
+
+    def _body(self, head: Mapping[str, object]) -> dict[str, object]:
+        details = {"prompt_tokens_details": None, "completion_tokens_details": None}
+        return {
+            **head,
+            "choices": [{"index": index, **self._choice(index)} for index in range(self._count)],
+            "service_tier": None,
+            "system_fingerprint": FINGERPRINT,
+            "usage": {**self._counted(), **details, **self._answer.usage},
+            **({**self._told_of_prompt(0), "prompt_text": None} if self._chat else {}),
+            **dict.fromkeys(("kv_transfer_params", "ec_transfer_params", "metrics")),
+        }
+
+    def _choice(self, index: int) -> dict[str, object]:
+        ids = [token for piece in self._pieces for token in piece.ids]
+        ends = self._ending
+        told: dict[str, object] = {"token_ids": ids if self._asked.return_token_ids else None}
+        if self._chat:
+            message = self._message(self._echoed(index))
+            return {"message": message, "logprobs": self._logprobs(ids), **ends, **told, "routed_experts": None}
+        before = self._prompt_of(index) if self._asked.echo else []
+        spoken = f"{self._echoed(index)}{self._answer.text}"
+        chances = self._logprobs([*before, *ids], begins=bool(before))
+        told |= self._told_of_prompt(index)
+        return {"text": spoken, "logprobs": chances, **ends, **told, "routed_experts": None}
+
+    def _told_of_prompt(self, index: int) -> dict[str, object]:
+        most = self._asked.prompt_logprobs
+        if most is None and self._asked.echo:
+            most = self._asked.top_logprobs or 0 if self._chat else self._alternatives
+        return {
+            "prompt_logprobs": None if most is None else logprobs.of_prompt(self._prompt_of(index), most),
+            "prompt_token_ids": self._prompt_of(index) if self._asked.return_token_ids else None,
+        }
+
+    def _message(self, echoed: str) -> dict[str, object]:
+        calls = [
+            {"id": _call_id(index, *call), "type": "function", "function": {"name": call[0], "arguments": call[1]}}
+            for index, call in enumerate(self._answer.tool_calls)
+        ]
+        # vLLM: null, but "" beside calls that the model had to make.
+        nothing = "" if calls and self._fields.get("tool_choice", "auto") != "auto" else None
+        return {
+            "role": "assistant",
+            "content": f"{echoed}{self._answer.text}" or nothing,
+            **dict.fromkeys(("refusal", "annotations", "audio", "function_call")),
+            **({"tool_calls": calls} if calls else {}),
+            "reasoning": None,
+        }
+
+    def _counted(self) -> dict[str, object]:
+        each = answer_tokens(self._answer.text, self._answer.tool_calls, ended=self._is_ended)
+        prompt, completion = self._request.tokens, each * self._count
+        return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
+
+    def _logprobs(self, ids: Sequence[int], *, offset: int = 0, begins: bool = False) -> dict[str, object] | None:
+        most = self._alternatives
+        if most is None:
             return None
-        self.following.append(ref)
-        value = self.value(pointed(ref, self.root) or {}, key)
-        self.following.pop()
-        return value
+        as_ids = bool(self._asked.return_tokens_as_token_ids)
+        if self._chat:
+            return logprobs.of_chat(ids, most, as_ids=as_ids)
+        return logprobs.of_text(ids, most, offset=offset, begins=begins, as_ids=as_ids)
+
+    # --- As a stream ---
+
+    def _chunks(self, head: Mapping[str, object]) -> Iterator[bytes]:
+        if self._chat:
+            yield from self._beginning(head)
+        part = self._part_of_chat if self._chat else self._part_of_text
+        done = said = 0
+        for number, piece in enumerate(self._pieces, 1):
+            last = number == len(self._pieces)
+            done += len(piece.ids)
+            rest = self._usage_so_far(done)
+            if last and not self._tells_usage:
+                rest = {"system_fingerprint": FINGERPRINT}  # on the last chunk only
+            for index in range(self._count):
+                choice = {"index": index, **part(piece, index, said, last=last)}
+                yield _event({**head, "choices": [choice], **rest})
+            said += len(str(piece.delta.get("content", "")))
+        if self._tells_usage:
+            usage = {**self._counted(), **self._answer.usage}
+            yield _event({**head, "choices": [], "usage": usage, "system_fingerprint": FINGERPRINT})
+
+    def _beginning(self, head: Mapping[str, object]) -> Iterator[bytes]:
+        """Yield what comes before a chat's answer: the role, and the answer that is continued if it is wanted."""
+        role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        ids = self._prompt_of(0) if self._asked.return_token_ids else None
+        rest = {**self._usage_so_far(0), "prompt_token_ids": ids, "prompt_text": None}
+        indexes = range(self._count)
+        yield from (_event({**head, "choices": [{"index": index, **role}], **rest}) for index in indexes)
+        if echoed := self._echoed(0):
+            again = {"delta": {"content": echoed}, "logprobs": None, "finish_reason": None}
+            yield from (_event({**head, "choices": [{"index": index, **again}]}) for index in indexes)
+
+    def _part_of_chat(self, piece: _Piece, _index: int, _said: int, *, last: bool) -> dict[str, object]:
+        chances = self._logprobs(piece.ids)
+        ids = piece.ids if self._asked.return_token_ids else None
+        if last:
+            return {"delta": piece.delta, "logprobs": chances, **self._ending, "token_ids": ids}
+        return {"delta": piece.delta, "logprobs": chances, "finish_reason": None, "token_ids": ids}
+
+    def _part_of_text(self, piece: _Piece, index: int, said: int, *, last: bool) -> dict[str, object]:
+        echoed = self._echoed(index)
+        first = piece is self._pieces[0]
+        before = self._prompt_of(index) if first and echoed else []
+        offset = said + (0 if first else len(echoed))
+        chances = self._logprobs([*before, *piece.ids], offset=offset, begins=bool(before))
+        told = first and (self._asked.echo or self._asked.return_token_ids)
+        return {
+            "text": f"{echoed if first else ''}{piece.delta.get('content', '')}",
+            "logprobs": chances,
+            **(self._ending if last else {"finish_reason": None, "stop_reason": None}),
+            "prompt_token_ids": self._prompt_of(index) if told else None,
+            "token_ids": piece.ids if self._asked.return_token_ids else None,
+        }
+
+    @property
+    def _ending(self) -> dict[str, object]:
+        return {"finish_reason": self._reason, "stop_reason": self._answer.stop_reason}
+
+    def _usage_so_far(self, done: int) -> dict[str, object]:
+        if not self._tells_all_usage:
+            return {}
+        prompt = self._request.tokens
+        usage: dict[str, object] = {"prompt_tokens": prompt, "total_tokens": prompt + done, "completion_tokens": done}
+        return {"usage": {**usage, "completion_tokens_details": None} if self._chat else usage}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _event(document: Mapping[str, object]) -> bytes:
+    return f"data: {_encode(document)}\n\n".encode()
+
+
+def _call_id(index: int, name: str, arguments: str) -> str:
+    return hashlib.blake2b(f"{index}{name}{arguments}".encode()).hexdigest()[:9]

@@ -104,14 +104,15 @@ class Cassette(Recorded, InProcess):
         """Write the file, or tell what was not as recorded, and leave the HTTP clients as they were before.
 
         Args:
-            failed: Whether the test has failed: then there is no need to tell.
+            failed: Whether the test has failed: then there is no need to tell, and nothing is written, for half a
+                recording would take the place of a whole one.
 
         Raises:
             CassetteError: A request was not as recorded, and nobody has heard of it.
         """
         super().close(failed=failed)
         self._is_closed = True
-        if self._tapes:
+        if self._tapes and not failed:
             self._write()
         wrong, self._wrong = self._wrong, None
         if failed:
@@ -145,7 +146,8 @@ class Cassette(Recorded, InProcess):
     def _answer(self, request: RecordedRequest) -> Exchange | Tape:
         __tracebackhide__ = True
         if self._is_closed:
-            raise CassetteError(f"{self.path} was closed before this request came: {request!r}.")
+            asked = f"{request.method} {self._redactor.text(request.path)}"
+            raise CassetteError(f"{self.path} was closed before this request came: {asked}.")
         self.requests.append(request)
         self._redactor.learn(request.headers, request.query, body_of(request))
         if self.is_recording:
@@ -180,6 +182,8 @@ class Cassette(Recorded, InProcess):
         for tape in self._tapes:
             tape.end("ReadError", LEFT)  # of one that is still open
             self._redactor.learn(tape.received)
+            for document in tape.documents():
+                self._redactor.learn({}, body=document)
         recordings = [tape.recording(self._redactor) for tape in self._tapes]
         content = dumped(Held(recordings=recordings, hosted=all(tape.hosted for tape in self._tapes)))
         self.path.parent.mkdir(parents=True, exist_ok=True)

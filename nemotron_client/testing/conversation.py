@@ -124,4 +124,6 @@ def _wrong_tool(function: Mapping[str, Any]) -> Iterator[str]:
         Draft7Validator.check_schema(function.get("parameters") or {})
     except SchemaError as wrong:
         yield f"Invalid tool schema: {wrong.message}"
+    except RecursionError as wrong:
+        yield str(wrong)
     yield from _wrong_name(function["name"])

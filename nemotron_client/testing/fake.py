@@ -68,14 +68,14 @@ class FakeServer(ScriptedServer, InProcess):
         """Leave the HTTP clients that were attached as they were before.
 
         Args:
-            failed: Whether the test has failed: then there is no need to tell.
+            failed: Whether the test has failed: then a mistake in the script need not be told, but that the script had
+                come to its end before.
 
         Raises:
             Exception: What a scripted function raised, so that the test fails that wrote it.
         """
         super().close(failed=failed)
-        if not failed:
-            self._raise_mistake()
+        self._end(failed=failed)
 
     def _answer(self, request: RecordedRequest) -> Exchange:
         self.requests.append(request)
@@ -89,7 +89,7 @@ class FakeServer(ScriptedServer, InProcess):
             status=reply.status,
             headers=headers,
             delay=reply.delay,
-            chunks=self._paced(chunks, pause),
+            chunks=self._paced(() if request.method == "HEAD" else chunks, pause),
             end=_end(reply),
         )
 

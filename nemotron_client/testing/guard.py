@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
-_CONNECTING = ("connect", "connect_ex", "sendto")
-_NAMING = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
+# Methods of sockets (of which Windows has no sendmsg), and where their address stands among the arguments.
+_ADDRESSED = {"connect": 0, "connect_ex": 0, "sendto": -1, "sendmsg": 3}
+_CONNECTING = {name: place for name, place in _ADDRESSED.items() if hasattr(socket.socket, name)}
+_NAMING = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 _WITNESS = "nemotron_guard_witness"
 
 
@@ -60,8 +62,8 @@ class Guard:
         """Refuse within this context."""
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
             stack.callback(self._refused.clear)
-            for name in _CONNECTING:
-                patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name)))
+            for name, place in _CONNECTING.items():
+                patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name), place))
             for name in _NAMING:
                 patch.setattr(socket, name, self._guarded_names(getattr(socket, name)))
             yield
@@ -80,12 +82,13 @@ class Guard:
         finally:
             self._is_paused = before
 
-    def _guarded(self, method: Callable[..., object]) -> Callable[..., object]:
+    def _guarded(self, method: Callable[..., object], place: int) -> Callable[..., object]:
         @wraps(method)
         def guarded(own: socket.socket, *arguments: Any) -> object:  # noqa: ANN401 - whatever the method takes
             __tracebackhide__ = True
-            if own.family in _INTERNET:
-                host, port, *_ = arguments[-1]  # the address comes last
+            # Without an address it goes where the socket was connected to.
+            if own.family in _INTERNET and len(arguments) > place and arguments[place] is not None:
+                host, port, *_ = arguments[place]
                 self._check(host, f", port {port}")
             return method(own, *arguments)
 
@@ -93,11 +96,13 @@ class Guard:
 
     def _guarded_names(self, function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
-        def guarded(host: object, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        def guarded(asked: Any, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
             __tracebackhide__ = True
-            port = options.get("port", arguments[0] if arguments else None)
+            host, port = asked, options.get("port", arguments[0] if arguments else None)
+            if function.__name__ == "getnameinfo":
+                host, port, *_ = asked
             self._check(host, "" if port is None else f", port {port}")
-            return function(host, *arguments, **options)
+            return function(asked, *arguments, **options)
 
         return guarded
 

@@ -14,13 +14,14 @@ from time import monotonic
 from uuid import UUID
 
 from nemotron_client._json import is_object
-from nemotron_client.testing.answers import Served, completion
-from nemotron_client.testing.bodies import TextBody, chat_body, first, text_body
+from nemotron_client.testing.bodies import chat_body, first, text_body
 from nemotron_client.testing.conversation import broken_rule
+from nemotron_client.testing.forms import TextBody
 from nemotron_client.testing.limits import contradictions, impossible
+from nemotron_client.testing.model import Served, completion
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error, problem
-from nemotron_client.testing.vllm import unreadable_conversation, wrong_prompt
+from nemotron_client.testing.vllm import sendable, unreadable_conversation, wrong_prompt
 
 _LARGEST = 26_214_400  # bytes of a body
 _MINUTE = 60.0
@@ -96,7 +97,7 @@ class Hosted:
         if refused is not None:
             return refused
         worker = first(_refusals(request, served)) or completion(request, served.max_model_len)
-        return self.finished(worker, request)
+        return self.finished(sendable(worker), request)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:
         """Return a worker's reply as it leaves the gateway: with the request's id, and how it went."""
@@ -144,7 +145,7 @@ class Hosted:
             return _invalid_request(f"{told} please refer to our Assets API.", "invalid_image_format")
         try:
             fields: object = json.loads(request.body)
-        except ValueError as wrong:
+        except (ValueError, RecursionError) as wrong:
             return Reply(status=500, body=f"failed to decode json body: {wrong}\n")
         model = fields.get("model") if is_object(fields) else None
         if not model:

@@ -1,16 +1,26 @@
 """What vLLM has against the values in a body, in its words and in the order in which it looks at them. Pure."""
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any, TypeAlias
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.bodies import Body, ChatBody, TextBody
-from nemotron_client.testing.counting import VOCABULARY
+from nemotron_client.testing.forms import Body, ChatBody, StructuredOutputs, TextBody
 from nemotron_client.testing.replies import Reply, error
+from nemotron_client.testing.tokenizing import VOCABULARY
 
 _Fields: TypeAlias = Mapping[str, Any]
 
 _MOST_LOGPROBS = 20
+_LONGEST_SALT = 128
+_TAGS = frozenset(
+    {
+        *("any_text", "const_string", "grammar", "json_schema", "or", "qwen_xml_parameter", "regex", "sequence"),
+        *("tag", "tags_with_separator", "triggered_tags"),
+    }
+)
 _USAGE = 'Correct usage: `{"type": "function", "function": {"name": "my_function"}}`'
 
 
@@ -24,20 +34,74 @@ def contradictions(fields: _Fields) -> Iterator[Reply]:
     """Yield what does not go together; vLLM looks at it before the form of the rest."""
     yield from _wrong_choice(fields.get("tools"), fields.get("tool_choice"))
     outputs = fields.get("structured_outputs")
-    if is_object(outputs) and sum(outputs.get(name) is not None for name in ("json", "regex", "choice")) > 1:
-        kinds = "('json', 'regex' or 'choice')"
-        yield error(400, f"You can only use one kind of constraints for structured outputs {kinds}.")
-    top = fields.get("top_logprobs")
-    if isinstance(top, int) and top < -1:
-        yield refused("`top_logprobs` must be a positive value or -1.", "top_logprobs", top)
-    if top and not fields.get("logprobs"):
-        yield refused("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
+    if is_object(outputs):
+        yield from _contradictory_outputs(outputs, fields.get("tool_choice", "none"))
+    elif outputs is not None:  # a mistake of vLLM's own
+        yield error(500, f"'{type(outputs).__name__}' object has no attribute 'get'")
+    yield from _contradictory_logprobs(fields)
+    yield from _wrong_salt(fields.get("cache_salt"))
     if fields.get("stream_options") and not fields.get("stream"):
         yield refused("Stream options can only be defined when `stream=True`.", "stream_options")
     wanted = fields.get("response_format")
     if is_object(wanted) and wanted.get("type") == "json_schema" and wanted.get("json_schema") is None:
         told = "When response_format type is 'json_schema', the 'json_schema' field must be provided."
         yield refused(told, "response_format")
+    if is_object(wanted) and wanted.get("type") == "structural_tag" and not _is_structural_tag(wanted):
+        yield refused("Invalid response_format structural_tag specification.", "response_format")
+
+
+def _wrong_salt(salt: object) -> Iterator[Reply]:
+    if salt is None:
+        return
+    if not isinstance(salt, str) or not salt:
+        yield refused("Parameter 'cache_salt' must be a non-empty string if provided.", "cache_salt")
+    elif len(salt) > _LONGEST_SALT or re.search(r"[@/\\\0]", salt):
+        told = "must be at most 128 characters and must not contain '@', '/', '\\\\', or NUL."
+        yield refused(f"Parameter 'cache_salt' {told}", "cache_salt")
+
+
+def _contradictory_outputs(outputs: _Fields, choice: object) -> Iterator[Reply]:
+    kinds = sum(outputs.get(name) is not None for name in ("json", "regex", "choice"))
+    if kinds > 1:
+        told = "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
+        yield error(400, told)
+    if kinds and choice not in ("none", "auto", "required"):
+        yield error(400, "You can only either use constraints for structured outputs or tools, not both.")
+    tag = outputs.get("structural_tag")
+    if isinstance(tag, str) and not _is_structural_tag(_read(tag)):
+        yield refused("Invalid structured_outputs structural_tag specification.", "structured_outputs")
+
+
+def _is_structural_tag(tag: object) -> bool:
+    """Tell a structural tag of vLLM's older form, or of its newer one, of which only the kind is looked at."""
+    if not is_object(tag):
+        return False
+    form = tag.get("format")
+    return bool(tag.get("structures") and tag.get("triggers")) or (is_object(form) and str(form.get("type")) in _TAGS)
+
+
+def _read(text: str) -> object:
+    try:
+        read: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return read
+
+
+def _contradictory_logprobs(fields: _Fields) -> Iterator[Reply]:
+    chat = "messages" in fields
+    names = ("prompt_logprobs", "top_logprobs" if chat else "logprobs")
+    for name in names:
+        if not isinstance(value := fields.get(name), int | float | None):
+            yield refused(f"`{name}` must be an integer.", name, value)
+    prompt, top = (value if isinstance(value := fields.get(name), int | float) else 0 for name in names)
+    if fields.get("stream") and (prompt > 0 or prompt == -1):
+        yield refused("`prompt_logprobs` are not available when `stream=True`.", "prompt_logprobs")
+    for name, value in zip(names, (prompt, top), strict=True):
+        if value < 0 and value != -1:
+            yield refused(f"`{name}` must be a positive value or -1.", name, value)
+    if chat and top and not fields.get("logprobs"):
+        yield refused("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
 
 
 def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
@@ -49,7 +113,8 @@ def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
     """
     most = room if body.most_tokens is None else min(body.most_tokens, room)
     yield from _out_of_range(body)
-    if most < 1:
+    yield from _wrong_outputs(body)
+    if most < (0 if body.echo and isinstance(body, TextBody) else 1):
         yield refused(f"max_tokens must be at least 1, got {most}.", "max_tokens", most)
     if body.min_tokens < 0:
         yield error(400, f"min_tokens must be greater than or equal to 0, got {body.min_tokens}.")
@@ -60,6 +125,47 @@ def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
     if "" in body.bad_words:
         yield error(400, f"bad_words cannot contain an empty string. Got bad_words={body.bad_words}")
     yield from _out_of_vocabulary(body)
+    if body.structured_outputs is not None:
+        yield from _unusable_outputs(body.structured_outputs)
+
+
+def _wrong_outputs(body: Body) -> Iterator[Reply]:
+    """Yield that an answer is held to nothing, or to two things."""
+    if body.structured_outputs is None:
+        return
+    held = body.structured_outputs.model_dump(by_alias=True)
+    kinds = {
+        name
+        for name in ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
+        if held[name] is not None
+    }
+    wanted = body.response_format
+    if wanted is not None and wanted.type == "json_object" and not kinds & {"json", "json_object"}:
+        kinds.add("json_object")
+        held["json_object"] = True
+    shown = {**held, "_backend": None, "_backend_was_auto": False}
+    if not kinds:
+        yield error(400, f"You must use one kind of structured outputs constraint but none are specified: {shown}")
+    if len(kinds) > 1:
+        told = "You can only use one kind of structured outputs constraint but multiple are specified"
+        yield error(400, f"{told}: {shown}")
+
+
+def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
+    if outputs.choice == []:
+        yield error(400, "Choice '[]' cannot be an empty list")
+    if outputs.grammar is not None and not outputs.grammar.strip():
+        yield error(400, "structured_outputs.grammar cannot be an empty string")
+    if outputs.grammar is not None and ":" not in outputs.grammar:  # neither GBNF nor Lark
+        told = "Failed to convert the grammar from GBNF to Lark: Expected ::="
+        yield error(400, f"Invalid grammar specification: {told}")
+    if "\x00" in (outputs.regex or ""):
+        yield error(400, "structured_outputs.regex must not contain a NUL character ('\\x00')")
+    if isinstance(outputs.json_, str):
+        try:
+            json.loads(outputs.json_)
+        except (ValueError, RecursionError) as wrong:
+            yield error(400, str(wrong))
 
 
 def _out_of_range(body: Body) -> Iterator[Reply]:
@@ -73,9 +179,7 @@ def _out_of_range(body: Body) -> Iterator[Reply]:
             yield error(400, f"{name} must be in [-2, 2], got {value}.")
     if body.repetition_penalty is not None and body.repetition_penalty <= 0:
         yield error(400, f"repetition_penalty must be greater than zero, got {body.repetition_penalty}.")
-    if body.temperature is not None and not 0 <= body.temperature <= 2:
-        rule = "must be in [0, 2]" if body.temperature > 2 else "must be non-negative"
-        yield refused(f"temperature {rule}, got {body.temperature}.", "temperature", body.temperature)
+    yield from _wrong_temperature(body.temperature)
     if body.top_p is not None and not 0 < body.top_p <= 1:
         yield refused(f"top_p must be in (0, 1], got {body.top_p}.", "top_p", body.top_p)
     if body.top_k is not None and body.top_k < -1:
@@ -84,11 +188,20 @@ def _out_of_range(body: Body) -> Iterator[Reply]:
         yield error(400, f"min_p must be in [0, 1], got {body.min_p}.")
 
 
+def _wrong_temperature(value: float | None) -> Iterator[Reply]:
+    if value is None or 0 <= value <= 2:
+        return
+    rule = "must be in [0, 2]" if value > 2 else "must be non-negative"
+    rule = rule if isfinite(value) else "must be a finite number"
+    yield refused(f"temperature {rule}, got {value}.", "temperature", value)
+
+
 def _out_of_vocabulary(body: ChatBody | TextBody) -> Iterator[Reply]:
-    for kind, name, wanted in (
+    for kind, name, most in (
         ("sample", "logprobs", body.most_logprobs),
         ("prompt", "prompt_logprobs", body.prompt_logprobs),
     ):
+        wanted = VOCABULARY if most == -1 else most
         if wanted is not None and wanted > _MOST_LOGPROBS:
             told = f"Requested {kind} logprobs of {wanted}, which is greater than max allowed: {_MOST_LOGPROBS}"
             yield refused(told, name, wanted)
@@ -103,8 +216,6 @@ def _out_of_vocabulary(body: ChatBody | TextBody) -> Iterator[Reply]:
         yield refused("allowed_token_ids is not None and empty!", "allowed_token_ids", [])
     if strange := _strange(body.allowed_token_ids or ()):
         yield refused("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids", strange)
-    if (body.structured_outputs or {}).get("choice") == []:
-        yield error(400, "Choice '[]' cannot be an empty list")
 
 
 def _strange(tokens: Iterable[int]) -> list[int]:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from nemotron_client.testing.cassettes import Cassette
 from nemotron_client.testing.fake import FakeServer
 from nemotron_client.testing.guard import GUARD
 from nemotron_client.testing.redaction import Redaction
+
+if TYPE_CHECKING:
+    from nemotron_client.testing.server import MockServer
 
 _FAILED = pytest.StashKey[bool]()
 _OUTCOMES = "nemotron_outcomes"
@@ -33,6 +37,16 @@ def fake(request: pytest.FixtureRequest) -> Generator[FakeServer]:
     """Give a fake server; a mistake in its script fails the test."""
     failed = _outcome(request)
     server = FakeServer()
+    yield server
+    server.close(failed=failed())
+
+
+def server(request: pytest.FixtureRequest) -> "Generator[MockServer]":
+    """Give a server; a mistake in its script fails the test."""
+    from nemotron_client.testing.server import MockServer  # needs uvicorn, which the others don't
+
+    failed = _outcome(request)
+    server = MockServer().start()
     yield server
     server.close(failed=failed())
 

@@ -23,13 +23,16 @@ _NOT_OPTIONS = frozenset({"model", "messages", "prompt", "tools", "stream"})
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRequest:
-    """Hold one request as it arrived; header names are in lower case."""
+    """Hold one request as it arrived; header names are in lower case.
+
+    What may hold a secret is not shown.
+    """
 
     method: str
     path: str
-    query: str = ""
+    query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(repr=False)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     @cached_property
     def json(self) -> dict[str, Any]:

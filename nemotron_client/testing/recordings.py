@@ -6,7 +6,8 @@ in Python's own `surrogateescape`: so every byte comes back, and all that is tex
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeGuard
@@ -24,6 +25,8 @@ _VERSION = 1
 # What a server may answer by. All others change with the library, the machine or the minute, or hold secrets.
 _KEPT = re.compile(r"accept|content-type|nvcf-.*")
 _DROPPED = frozenset({"connection", "content-length", "date", "keep-alive", "set-cookie", "transfer-encoding"})
+
+_EVENT = re.compile(r"^data:(.*)$", re.MULTILINE)
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -131,6 +134,13 @@ class Tape:
             if not self._status:
                 self._times.append(self._clock())
 
+    def documents(self) -> Iterator[JsonValue]:
+        """Yield what the answer holds of JSON: its body, or the data of its events."""
+        body = "".join(self._chunks)
+        for text in (body, *_EVENT.findall(body)):
+            with suppress(ValueError, RecursionError):
+                yield json.loads(text)
+
     def recording(self, redactor: Redactor) -> Recording:
         """Return it in the form that is kept."""
         headers = {name.lower(): value for name, value in self.received.items() if name.lower() not in _DROPPED}
@@ -165,7 +175,7 @@ def body_of(request: RecordedRequest) -> JsonValue:
     """Return a request's body: a document, or a str if it is none."""
     try:
         document: JsonValue = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return request.body.decode(errors="surrogateescape")
     return document
 

@@ -36,6 +36,9 @@ _NAMES = (
     r"|[\w-]*(?:access|api|auth|bearer|csrf|id|private|refresh|secret|security|session|xsrf)[-_]?tokens?)"
 )
 _NAME = re.compile(_NAMES, re.IGNORECASE)
+# An object or an array under the name of a secret, and what stands in it: names, texts and numbers.
+_OPENED = re.compile(rf'"{_NAMES}"\s*:\s*(?=[\[{{])', re.IGNORECASE)
+_HELD = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|(-?\d[\d.eE+-]*)')
 _KINDS = ("object", "array", "string", "number", "integer", "boolean", "null")  # of a JSON schema
 # Where there is a group, it is the secret; or else all is.
 _PATTERNS = (
@@ -58,6 +61,8 @@ _PATTERNS = (
 # What a model says comes in pieces, each in an event of its own, so that a key is nowhere in one piece.
 _DELTA = re.compile(r'"(arguments|content|reasoning|reasoning_content|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _INDEX = re.compile(r'"index"\s*:\s*(\d+)')
+
+_DECODER = json.JSONDecoder()
 
 Edit: TypeAlias = tuple[int, int, str]
 """From where to where, and what to put there."""
@@ -153,6 +158,7 @@ class Redactor:
                 start, end = found.span(1 if pattern.groups else 0)
                 if end > start:
                     yield start, end, HIDDEN
+        yield from _edits_of_objects(text)
 
     def _edits_of_deltas(self, body: str) -> Iterator[Edit]:
         pieces: dict[tuple[str, ...], list[tuple[int, int]]] = {}
@@ -173,6 +179,25 @@ class Redactor:
                         yield start + first, start + last, shown
                         shown = ""
                     done += end - start
+
+
+def _edits_of_objects(text: str) -> Iterator[Edit]:
+    """Yield every text and number within an object or an array that stands under the name of a secret."""
+    for opened in _OPENED.finditer(text):
+        try:
+            value, end = _DECODER.raw_decode(text, opened.end())
+        except (
+            ValueError,
+            RecursionError,
+        ):  # it breaks off, or is nested too deeply: all that follows may be part of it
+            value, end = None, len(text)
+        if _is_schema(value):
+            continue
+        for held in _HELD.finditer(text, opened.end(), end):
+            number = held[3] is not None
+            start, stop = held.span(3 if number else 1)
+            if held[2] is None and stop > start:
+                yield start, stop, "0" if number else HIDDEN
 
 
 def _merged(edits: Iterable[Edit]) -> list[Edit]:
@@ -216,9 +241,12 @@ def _strings(value: JsonValue, *, secret: bool) -> Iterator[tuple[bool, str]]:
 
 
 def _holds(name: str, value: JsonValue, *, secret: bool) -> bool:
-    # A schema tells of a parameter named `api_key`, and holds none.
-    is_schema = isinstance(value, dict) and (value.get("type") in _KINDS or "$ref" in value or "anyOf" in value)
-    return not is_schema and (secret or _NAME.fullmatch(name) is not None)
+    return not _is_schema(value) and (secret or _NAME.fullmatch(name) is not None)
+
+
+def _is_schema(value: JsonValue) -> bool:
+    """Tell a JSON schema, which tells of a parameter named `api_key` and holds none."""
+    return isinstance(value, dict) and (value.get("type") in _KINDS or "$ref" in value or "anyOf" in value)
 
 
 def _cookies(header: str, value: str) -> list[str]:

@@ -3,15 +3,18 @@
 Pure: a request in, a reply out.
 """
 
+import warnings
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
-from nemotron_client.testing.answers import Served
+from nemotron_client._json import short
 from nemotron_client.testing.hosted import Hosted
+from nemotron_client.testing.lines import text
+from nemotron_client.testing.model import Served
 from nemotron_client.testing.recorded import COMPLETIONS, Recorded, RecordedRequest
-from nemotron_client.testing.replies import Reply, Scripted, text
+from nemotron_client.testing.replies import Reply, Scripted
 from nemotron_client.testing.vllm import VLLM
 
 Personality: TypeAlias = Literal["vllm", "hosted"] | Hosted
@@ -24,6 +27,10 @@ class _Behaviour(Protocol):
     def answer(self, request: RecordedRequest, served: Served) -> Reply: ...
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply: ...
+
+
+class ScriptWarning(UserWarning):
+    """Say that a test asked less than its script has answers for, or, if it failed, more."""
 
 
 class ScriptedServer(Recorded):
@@ -56,6 +63,8 @@ class ScriptedServer(Recorded):
         self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
         self._always: dict[str | None, Scripted] = {}
         self._mistakes: list[Exception] = []  # of scripts
+        self._used = 0
+        self._beyond: list[RecordedRequest] = []  # asked when the script had come to its end
 
     def reply(self, *replies: Scripted | str, path: str | None = None) -> None:
         """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given.
@@ -87,13 +96,17 @@ class ScriptedServer(Recorded):
         paths = [request.path, None] if request.method == "POST" and request.path in COMPLETIONS else [request.path]
         scripted = self._next(paths) or next((self._always[path] for path in paths if path in self._always), None)
         if scripted is None:
+            if self._used and request.path in COMPLETIONS:
+                self._beyond.append(request)
             return self._behaviour.answer(request, self._served)
         return self._behaviour.finished(scripted if isinstance(scripted, Reply) else _made(scripted(request)), request)
 
     def _next(self, paths: Iterable[str | None]) -> Scripted | None:
         for path in paths:
             with suppress(IndexError):  # not asked first: another thread may take the last one
-                return self._queues[path].popleft()
+                scripted = self._queues[path].popleft()
+                self._used += 1
+                return scripted
         return None
 
     def _encoded(self, reply: Reply) -> tuple[Iterable[bytes], dict[str, str], float]:
@@ -101,8 +114,19 @@ class ScriptedServer(Recorded):
         chunks, headers = reply.encoded()
         return chunks, headers, self._chunk_delay if reply.chunk_delay is None else reply.chunk_delay
 
-    def _raise_mistake(self) -> None:
-        if self._mistakes:
+    def _end(self, *, failed: bool) -> None:
+        """Tell what was wrong with the script, once."""
+        unused = [reply for queue in self._queues.values() for reply in queue]
+        self._queues.clear()
+        beyond, self._beyond = self._beyond, []
+        if unused and not failed and not self._mistakes:
+            told = f"{len(unused)} of {self._used + len(unused)} scripted replies were not asked for; the next is"
+            warnings.warn(f"{told} {short(unused[0])}.", ScriptWarning, stacklevel=4)
+        if beyond and failed:  # it may be why
+            questions = ", ".join(repr(request.question) for request in beyond)
+            told = f"The script ended after its reply {self._used}. Answered without it: {questions}."
+            warnings.warn(f"{told} Give a reply for each, or always(...).", ScriptWarning, stacklevel=4)
+        if self._mistakes and not failed:
             mistake = self._mistakes[0]
             self._mistakes.clear()
             raise mistake

@@ -133,8 +133,12 @@ class MockServer(ScriptedServer):
         self._thread.start()
         return self
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         """Break off what is being sent, close every connection and end the thread; a second time does nothing.
+
+        Args:
+            failed: Whether the test has failed: then a mistake in the script need not be told, but that the script had
+                come to its end before.
 
         Raises:
             Exception: What a scripted function raised, so that the test fails that wrote it.
@@ -144,7 +148,7 @@ class MockServer(ScriptedServer):
             self._thread.join()
             self._loop.close()
             self._loop = None
-        self._raise_mistake()
+        self._end(failed=failed)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -152,7 +156,7 @@ class MockServer(ScriptedServer):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(failed=exc is not None)
 
     @property
     def base_url(self) -> str:

@@ -8,19 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.answers import Served, completion
-from nemotron_client.testing.bodies import ChatBody, TextBody, chat_body, check_tokenized, first, invalid, text_body
+from nemotron_client._json import is_array
+from nemotron_client.testing import pages
+from nemotron_client.testing.bodies import (
+    chat_body,
+    detokenize_body,
+    first,
+    invalid,
+    text_body,
+    tokenize_body,
+)
+from nemotron_client.testing.content import wrong_parts
 from nemotron_client.testing.conversation import broken_rule
-from nemotron_client.testing.counting import VOCABULARY, token_ids
+from nemotron_client.testing.forms import ChatBody, Detokenized, TextBody, TokenizedChat, TokenizedText
 from nemotron_client.testing.limits import contradictions, impossible, refused
+from nemotron_client.testing.model import Served, completion
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
-from nemotron_client.testing.replies import CREATED, Reply, error
+from nemotron_client.testing.replies import Reply, error
+from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, spelled, text_ids
 
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _EFFORTS = ["none", "high"]
-_MEDIA = frozenset({"audio_url", "image_url", "input_audio", "video_url"})
-_TOKENIZE = "/tokenize"
+_TOKENIZE, _DETOKENIZE = "/tokenize", "/detokenize"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +45,22 @@ class VLLM:
 
     def answer(self, request: RecordedRequest, served: Served) -> Reply:
         """Return its pages, a refusal in its words, or a completion."""
-        page = _page(request.path, served)
-        if page is None and request.path not in (*COMPLETIONS, _TOKENIZE):
-            return Reply(status=404, body={"detail": "Not Found"})
-        allowed = "GET" if page else "POST"
-        if request.method != allowed:
-            return Reply(status=405, headers={"allow": allowed}, body={"detail": "Method Not Allowed"})
-        shown = page or _unreadable(request) or first(_refusals(request, served))
-        if shown is not None:
-            return shown
-        if request.path == _TOKENIZE:
-            ids = token_ids(request.json)
-            return Reply(
-                body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": None}
-            )
-        return completion(request, served.max_model_len)
+        page = pages.page(request, served, posted=(*COMPLETIONS, _TOKENIZE, _DETOKENIZE))
+        reply = page or _unreadable(request) or first(_refusals(request, served)) or _answered(request, served)
+        return sendable(reply)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:  # noqa: ARG002 - as the gateway's, which needs it
         """Return a reply as it leaves the server: as it is."""
         return reply
+
+
+def sendable(reply: Reply) -> Reply:
+    """Return a refusal, or what vLLM says where that repeats half a character, which can't be sent."""
+    try:
+        reply.encoded()
+    except UnicodeEncodeError as wrong:
+        return error(400, str(wrong))
+    return reply
 
 
 def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -> Iterator[Reply]:
@@ -68,8 +74,7 @@ def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -
             needed = message.get("role") == "tool" or (name == "content" and message.get("role") != "assistant")
             if needed and name not in message:
                 yield error(400, f"'{name}'")
-        if is_array(parts := message.get("content")) and any(_is_media(part) for part in parts):
-            yield error(400, f"{model} is not a multimodal model")
+        yield from wrong_parts(message, model)
 
 
 def _unreadable(request: RecordedRequest) -> Reply | None:
@@ -82,6 +87,8 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
         fields = json.loads(request.body)
     except json.JSONDecodeError as wrong:
         return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
+    except (ValueError, RecursionError):  # no UTF-8, thousands of digits, or nested too deeply
+        return Reply(status=400, body={"detail": "There was an error parsing the body"})
     if isinstance(fields, dict):
         return None
     what = "Input should be a valid dictionary or object to extract fields from"
@@ -95,10 +102,8 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
         Malformed: The body has another form.
     """
     fields = request.json
-    if request.path == _TOKENIZE:
-        check_tokenized(fields)
-        yield from _wrong_model(fields.get("model"), served)
-        yield from _wrong_conversation(fields, served) if is_array(fields.get("messages")) else ()
+    if request.path in (_TOKENIZE, _DETOKENIZE):
+        yield from _wrong_tokens(request, served)
         return
     yield from contradictions(fields)
     body = chat_body(fields) if request.path == CHAT else text_body(fields)
@@ -114,6 +119,35 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
         yield from wrong_prompt(body)
     yield from _overflow(request.tokens, served.max_model_len, chat=isinstance(body, ChatBody))
     yield from impossible(body, served.max_model_len - request.tokens)
+
+
+def _wrong_tokens(request: RecordedRequest, served: Served) -> Iterator[Reply]:
+    fields = request.json
+    body = detokenize_body(fields) if request.path == _DETOKENIZE else tokenize_body(fields)
+    yield from _wrong_model(body.model, served)
+    if isinstance(body, TokenizedChat):
+        yield from _wrong_conversation(fields, served)
+    for token in body.tokens if isinstance(body, Detokenized) else ():
+        if token >= VOCABULARY:
+            yield error(500, f"'Invalid token for decoding: {token - CONTROLS}'")
+
+
+def _answered(request: RecordedRequest, served: Served) -> Reply:
+    """Answer a request that was found right."""
+    if request.path == _DETOKENIZE:
+        return Reply(body={"prompt": spelled(detokenize_body(request.json).tokens)})
+    if request.path == _TOKENIZE:
+        return _tokenized(tokenize_body(request.json), request, served)
+    return completion(request, served.max_model_len)
+
+
+def _tokenized(body: TokenizedText | TokenizedChat, request: RecordedRequest, served: Served) -> Reply:
+    if isinstance(body, TokenizedChat):
+        (ids,) = prompt_ids(request.json)
+    else:
+        ids = [*([START] if body.add_special_tokens else []), *text_ids(body.prompt)]
+    told = [spelled([each]) for each in ids] if body.return_token_strs else None
+    return Reply(body={"count": len(ids), "max_model_len": served.max_model_len, "tokens": ids, "token_strs": told})
 
 
 def _wrong_model(asked: str | None, served: Served) -> Iterator[Reply]:
@@ -169,10 +203,6 @@ def _wrong_conversation(fields: Mapping[str, Any], served: Served) -> Iterator[R
         yield error(400, broken)
 
 
-def _is_media(part: object) -> bool:
-    return is_object(part) and part.get("type") in _MEDIA
-
-
 def _overflow(tokens: int, window: int, *, chat: bool) -> Iterator[Reply]:
     if tokens > window:
         count = tokens if chat else window + 1
@@ -182,23 +212,3 @@ def _overflow(tokens: int, window: int, *, chat: bool) -> Iterator[Reply]:
             "tokens. Please reduce the length of the input prompt."
         )
         yield refused(told, "input_tokens", count)
-
-
-def _page(path: str, served: Served) -> Reply | None:
-    model = served.model
-    card: dict[str, object] = {"id": model, "object": "model", "created": CREATED, "owned_by": "vllm"}
-    card |= {"root": model, "parent": None, "max_model_len": served.max_model_len, "permission": []}
-    metadata: dict[str, object] = {"assetInfo": [], "licenseInfo": {}, "repository_override": "", "version": "2.1.5"}
-    metadata |= {"modelInfo": [{"shortName": model, "modelUrl": ""}], "selectedModelProfileId": ""}
-    bodies: dict[str, bytes | dict[str, object]] = {
-        "/v1/models": {"object": "list", "data": [card]},
-        "/health": b"",
-        "/ping": b"",
-        "/load": {"server_load": 0},
-        "/version": {"version": "0.32.0"},
-        "/v1/health/ready": {"object": "health.response", "message": "Service is ready."},
-        "/v1/health/live": {"object": "health.response", "message": "Service is live."},
-        "/v1/version": {"release": "2.1.5", "api": "2.1.5"},
-        "/v1/metadata": metadata,
-    }
-    return Reply(body=bodies[path]) if path in bodies else None

@@ -139,7 +139,9 @@ def chunk(content: str, *, finish_reason: str = "null") -> bytes:
     return f'data: {{"choices":[{{"delta":{{"content":"{content}"}},"finish_reason":{finish_reason}}}]}}'.encode()
 
 
-RECORDED = [name for name in names() if name.endswith("_stream") and not name.startswith("vllm-v3/err")]
+OVERLOADED = "vllm-v13/overload_stream"
+FAILED = ("vllm-v3/err", OVERLOADED)
+RECORDED = [name for name in names() if name.endswith("_stream") and not name.startswith(FAILED)]
 BEGUN = [chunk("Once") + b"\n\n", chunk(" upon") + b"\n\n"]
 
 
@@ -255,10 +257,18 @@ async def test_a_recorded_stream_is_read(name: str, client: Either, server: Mock
     if "completions" in name:
         async with await client.complete_stream() as pieces:
             assert await pieces.items()
-    elif capture.status == 200 and name != "vllm-v13/overload_stream":
+    else:
         async with client.stream() as stream:
             await stream.until_done()
             assert stream.snapshot.choices
+
+
+async def test_an_overload_that_was_recorded_in_a_stream_is_told(client: Either, server: MockServer) -> None:
+    capture = load(OVERLOADED)
+    server.reply(Reply(chunks=[capture.body]))
+    async with client.stream() as stream:
+        with pytest.raises(StreamInterruptedError, match="currently busy"):
+            await stream.until_done()
 
 
 async def test_no_route_is_tried_for_a_route_that_is_missing(client: Either, server: MockServer) -> None:

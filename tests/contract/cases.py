@@ -12,37 +12,30 @@ from typing import Any, TypeAlias
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
+from tests.contract.constraints import HELD
+from tests.contract.parts import FEW, MESSAGES, PARTS
 from tests.contract.shapes import shape
+from tests.contract.tokenized import DETOKENIZE, TOKENIZE
 from tests.engine.histories import asked, call, result, said, system, tool, user
 
-Case: TypeAlias = tuple[str, str, dict[str, Any] | None]
+Case: TypeAlias = tuple[str, str, dict[str, Any] | bytes | None]
 """Method, path and body."""
+
+EXACT = ("/tokenize", "/detokenize")
+"""What no model has a say in: the whole answer is compared."""
 
 ANSWERS = Path(__file__).parents[1] / "fixtures" / "vllm-0.32-answers.json"
 
 HISTORY = [user(), asked(call())]
+CONTINUED = {"messages": [user(), said("Hel")], "add_generation_prompt": False, "continue_final_message": True}
+ALL_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 TWO = [user(), asked(call(), call("abcdefgh2")), result()]
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "type unknown": {"type": "objekt"},
-    "one type of two unknown": {"type": ["string", "x"]},
-    "type of a property": {"type": "object", "properties": {"a": {"type": "strin"}}, "required": ["a"]},
-    "points nowhere": {"$ref": "#/$defs/x"},
-    "not": {"not": {}, "uniqueItems": True},
-    "within a union": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"not": {}}}]},
-    "nothing to choose": {"enum": []},
-    "not reached": {"type": "string", "$defs": {"x": {"not": {}}}},
-}
 
 
 def called_with(**changes: object) -> list[Mapping[str, object]]:
     """Return a history with one call that has these fields in place of its own; None takes one out."""
     whole = {"id": "abcdefgh1", "type": "function", "function": {"name": "look", "arguments": "{}"}, **changes}
     return [user(), {"role": "assistant", "tool_calls": [{k: v for k, v in whole.items() if v is not None}]}, result()]
-
-
-def formed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the option that asks for an answer of a schema."""
-    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
 
 
 CHAT: dict[str, dict[str, Any]] = {
@@ -161,11 +154,43 @@ CHAT: dict[str, dict[str, Any]] = {
     "stream": {"stream": True, "max_tokens": 20},
     "stream with usage": {"stream": True, "max_tokens": 20, "stream_options": {"include_usage": True}},
     "stream of another model": {"stream": True, "model": "nope"},
-    **{f"schema: {name}": {"response_format": formed(schema)} for name, schema in SCHEMAS.items()},
-    **{
-        f"schema in a stream: {name}": {"response_format": formed(schema), "stream": True, "max_tokens": 20}
-        for name, schema in SCHEMAS.items()
-    },
+    **HELD,
+    **{f"part: {name}": {"messages": [user([part])]} for name, part in PARTS.items()},
+    **{f"content of the assistant: {name}": {"messages": [user(), said([part]), user()]} for name, part in FEW.items()},
+    **{f"content of a tool: {name}": {"messages": [*HISTORY, result(content=[part])]} for name, part in FEW.items()},
+    **{f"message: {name}": {"messages": [message]} for name, message in MESSAGES.items()},
+    "a second message of none": {"messages": [user(), 7, {}], "seed": "x"},
+    "calls a number": {"messages": [user(), {"role": "assistant", "tool_calls": 5}]},
+    "messages null": {"messages": None},
+    "temperature infinite": {"temperature": 1e999},
+    "half a character": {"model": "\ud800"},
+    "echo": {"echo": True},
+    "echo of what is continued": {**CONTINUED, "echo": True},
+    "echo of what is continued, in a stream": {**CONTINUED, "echo": True, "stream": True},
+    "echo as text": {"echo": "x"},
+    "ids of tokens": {"return_token_ids": True},
+    "ids of tokens in a stream": {"return_token_ids": True, "stream": True, "max_tokens": 20},
+    "logprobs": {"logprobs": True},
+    "logprobs with two": {"logprobs": True, "top_logprobs": 2},
+    "logprobs by ids": {"logprobs": True, "return_tokens_as_token_ids": True},
+    "logprobs in a stream": {"logprobs": True, "top_logprobs": 1, "stream": True, "max_tokens": 20},
+    "logprobs of the prompt": {"prompt_logprobs": 1},
+    "logprobs of the prompt in a stream": {"prompt_logprobs": 1, "stream": True},
+    "logprobs with all": {"logprobs": True, "top_logprobs": -1},
+    "logprobs of the prompt with all": {"prompt_logprobs": -1},
+    "logprobs of the prompt as text": {"prompt_logprobs": "x"},
+    "logprobs of the prompt below zero": {"prompt_logprobs": -2},
+    "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
+    "stop": {"stop": ["o"], "max_tokens": 20},
+    "stop, kept": {"stop": "o", "include_stop_str_in_output": True, "max_tokens": 20},
+    "stop in a stream": {"stop": ["l"], "stream": True, "max_tokens": 20},
+    "stop at a token": {"stop_token_ids": [1033], "max_tokens": 20},
+    "truncation_side": {"truncation_side": "x"},
+    "cache_salt empty": {"cache_salt": ""},
+    "cache_salt too long": {"cache_salt": "x" * 129},
+    "cache_salt of a path": {"cache_salt": "a\\b"},
+    "cache_salt": {"cache_salt": "x"},
+    "documents": {"documents": [1]},
 }
 TEXT: dict[str, dict[str, Any]] = {
     "empty": {"prompt": ""},
@@ -184,29 +209,54 @@ TEXT: dict[str, dict[str, Any]] = {
     "stop five": {"stop": ["a", "b", "c", "d", "e"]},
     "temperature over": {"temperature": 3},
     "two choices": {"n": 2},
+    "two choices of two prompts": {"prompt": ["a", "b"], "n": 2},
+    "echo": {"echo": True},
+    "echo of tokens": {"echo": True, "prompt": [[1, 2000]]},
+    "echo alone": {"echo": True, "max_tokens": 0},
+    "echo in a stream": {"echo": True, "stream": True, "max_tokens": 20},
+    "logprobs": {"logprobs": 2},
+    "logprobs of the token alone": {"logprobs": 0},
+    "logprobs of all": {"logprobs": 1, "echo": True},
+    "logprobs in a stream": {"logprobs": 1, "stream": True, "max_tokens": 20},
+    "logprobs below zero": {"logprobs": -2},
+    "logprobs with all": {"logprobs": -1},
+    "logprobs of the prompt": {"prompt_logprobs": 0},
+    "ids of tokens": {"return_token_ids": True},
+    "ids of tokens in a stream": {"return_token_ids": True, "stream": True, "max_tokens": 20},
+    "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
+    "held to a pattern that is none": {"structured_outputs": {"regex": "("}},
+    "held to nothing": {"structured_outputs": {}},
 }
-TOKENIZE: dict[str, dict[str, Any]] = {
-    "neither": {},
-    "both": {"prompt": "x", "messages": [user()]},
-    "a prompt": {"prompt": "Hello world"},
-    "an empty prompt": {"prompt": ""},
-    "a list": {"prompt": [1, 2]},
-    "a conversation": {"messages": [user("Hello")], "tools": [tool()]},
-    "tools a number": {"messages": [user("Hello")], "tools": 5},
-    "another model": {"prompt": "x", "model": "nope"},
-    "assistant last": {"messages": [user("Hello"), said()]},
-    "no messages": {"messages": []},
+RAW = {
+    "no UTF-8": b"\xff",
+    "nested deeply": b"[" * 3000 + b"]" * 3000,
+    "nested deeply in a field": b'{"messages": [], "x": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    "thousands of digits": b'{"messages": [], "seed": ' + b"9" * 5000 + b"}",
+    "no number": b'{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
+    "half a character": b'{"messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 2}',
+    "a mark of byte order": b'\xef\xbb\xbf{"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}',
+    "UTF-16": '{"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}'.encode("utf-16"),
 }
 PAGES = (
     *(("GET", path) for path in ("/health", "/ping", "/load", "/version", "/v1/models", "/v1/models/x", "/nope")),
     *(("GET", path) for path in ("/v1/chat/completions", "/v1/completions", "/tokenize")),
     *(("POST", "/v1/models"), ("POST", "/version"), ("DELETE", "/v1/completions"), ("OPTIONS", "/v1/models")),
+    *(
+        ("POST", "/ping"),
+        ("HEAD", "/health"),
+        ("HEAD", "/v1/models"),
+        ("GET", "/v1/responses"),
+        ("GET", "/v1/messages"),
+    ),
+    *(("GET", "/v1/models/"), ("GET", "/health/?a=b"), ("POST", "/v1/chat/completions/"), ("GET", "/nope/")),
 )
 
 
 def _cases() -> Iterator[tuple[str, Case]]:
     for name, fields in CHAT.items():
-        whole = {"model": MODEL, "messages": [user("Hello")], "max_tokens": 2, **fields}
+        # Of a stream the end is compared too, so the model is to say there what it knows best.
+        sure = {"temperature": 0} if fields.get("stream") else {}
+        whole = {"model": MODEL, "messages": [user("Hello")], "max_tokens": 2, **sure, **fields}
         yield f"chat, {name}", ("POST", "/v1/chat/completions", whole)
     for name, fields in TEXT.items():
         yield (
@@ -215,6 +265,10 @@ def _cases() -> Iterator[tuple[str, Case]]:
         )
     for name, fields in TOKENIZE.items():
         yield f"tokenize, {name}", ("POST", "/tokenize", {"model": MODEL, **fields})
+    for name, fields in DETOKENIZE.items():
+        yield f"detokenize, {name}", ("POST", "/detokenize", {"model": MODEL, **fields})
+    for name, content in RAW.items():
+        yield f"bytes, {name}", ("POST", "/v1/chat/completions", content)
     for method, path in PAGES:
         yield f"{method} {path}", (method, path, None)
 
@@ -231,14 +285,24 @@ def ask(http: httpx2.Client, server: str, case: Case) -> object:
         case: The request.
     """
     method, path, body = case
-    got = http.request(method, f"{server}{path}", json=body)
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    headers = {} if content is None else {"content-type": "application/json"}
+    got = http.request(method, f"{server}{path}", content=content, headers=headers)
+    if got.status_code == 200 and path in EXACT:
+        told: dict[str, object] = got.json()
+        return {name: value for name, value in told.items() if name != "max_model_len"}
     form: object = json.loads(json.dumps(shape(got.status_code, got.headers, got.content)))
     return form
 
 
+def live_client() -> httpx2.Client:
+    """Return what to ask a real server with: a connection each time, since vLLM closes one after its own errors."""
+    return httpx2.Client(trust_env=False, timeout=60, limits=httpx2.Limits(max_keepalive_connections=0))
+
+
 def main(base_url: str) -> None:
     """Ask all, and write the file."""
-    with httpx2.Client(trust_env=False, timeout=60) as http:
+    with live_client() as http:
         answers = {name: ask(http, base_url.removesuffix("/v1"), case) for name, case in CASES.items()}
     ANSWERS.write_text("".join(f"{line}\n" for line in _lines(answers)))
 

@@ -1,18 +1,23 @@
 """What of an answer is the server's form and not the model's words: what MockServer has in common with vLLM."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from nemotron_client._json import is_array, is_object
 
 # What a model says, and what each request has of its own.
 _FREE = frozenset({"id", "created", "system_fingerprint", "tokens", "count", "permission"})
+# Objects whose keys are tokens, of which there are as many as a model has ideas.
+_OF_TOKENS = (".top_logprobs[]", ".prompt_logprobs[]")
 
 
 def shape(status: int, headers: Mapping[str, str], body: bytes) -> object:
     """Return the form of an answer: of an error all of it, else its fields and the kinds of their values."""
     kind = headers.get("content-type", "")
     head = (status, kind, headers.get("allow"))
+    if "location" in headers:
+        return *head, re.sub("^http://[^/]+", "", headers["location"])
     if not body:
         return head
     if status >= 400:
@@ -34,7 +39,11 @@ def shape(status: int, headers: Mapping[str, str], body: bytes) -> object:
 
 def _fields(value: object, path: str = "") -> Iterator[str]:
     if is_object(value):
-        for name, inner in value.items():
+        is_of_tokens = (
+            path.endswith(_OF_TOKENS) and "token" not in value
+        )  # a chat's has entries with names of their own
+        for key, inner in value.items():
+            name = "*" if is_of_tokens else key
             yield from ([f"{path}.{name}"] if name in _FREE else _fields(inner, f"{path}.{name}"))
     elif is_array(value):
         for inner in value:

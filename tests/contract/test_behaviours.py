@@ -201,7 +201,7 @@ async def test_a_rate_limit_is_waited_out_for_a_time_and_no_longer(
     server.always(problem(429, "Too Many Requests"))
     with pytest.raises(RateLimitError):
         await connect(server, retry=RetryPolicy(rate_limit_wait=5)).create()
-    assert sum(clock.waits) == pytest.approx(5, abs=0.5)
+    assert 2 < sum(clock.waits) <= 5  # what the requests take of the time is real
     assert server.posts == 3
 
 

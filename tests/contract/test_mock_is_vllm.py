@@ -9,11 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from nemotron_client.testing import FakeServer, Scripted, text, tool_calls
+from nemotron_client.testing import Answer, FakeServer, Scripted, tool_calls
 from tests.captures import Capture, load, names
 from tests.client.conftest import NO_CERTIFICATES
-from tests.contract.cases import ANSWERS, CASES, ask
+from tests.contract.cases import ANSWERS, CASES, ask, live_client
+from tests.contract.constraints import nested
 from tests.contract.shapes import shape
+from tests.engine.histories import tool, user
 
 KEY = "made-up"
 # What another state of the server was, or another configuration of it, or a length that the recording left out.
@@ -24,15 +26,43 @@ NOT_COMPARED = {
     "vllm-v13/overload": "too many requests at once",
     "vllm-v13/overload_stream": "too many requests at once",
     "vllm-v13/sigterm": "the server was told to stop",
-    "vllm-v3/chat_stream_continuous_usage": "usage on every chunk is not imitated",
-    "vllm-v3/chat_stream_logprobs": "logprobs are not imitated",
-    "vllm-v13/logprobs": "logprobs are not imitated",
-    "vllm-v3/err_rf_schema_bad": "of a grammar that can't be made it is told where, and tokenizers differ in that",
-    "vllm-v3/err_rf_schema_bad_stream": "no words were scripted: the error is all of the stream",
-    "vllm-v3/err_null_content": "one of the nineteen errors is told",
-    "vllm-v3/stop_str": "stop strings are not looked for",
-    "vllm-v3/tokenize_chat_tools": "the tokens' texts are not told",
-    "vllm-v3/err_detokenize": "there is no /detokenize",
+    "vllm-v3/err_rf_schema_bad": "with a tokenizer of v3 vLLM makes its grammars in another way than with this model's",
+    "vllm-v3/err_rf_schema_bad_stream": "the same in a stream",
+}
+# Routes of vLLM that a test server answers by 501: no client of this model's API asks them.
+NOT_IMITATED = {
+    ("POST", "/v1/responses"): "OpenAI's newer API: it keeps answers, which NVIDIA's endpoint does not",
+    ("GET", "/v1/responses/x"): "a part of it",
+    ("POST", "/v1/messages"): "Anthropic's API",
+    ("POST", "/v1/messages/count_tokens"): "a part of it",
+    ("POST", "/v1/chat/completions/batch"): "vLLM's own way to ask several conversations at once, unknown to others",
+    ("POST", "/invocations"): "Amazon SageMaker's name for the routes of completions",
+    ("POST", "/generative_scoring"): "scores texts, which is another task",
+    ("POST", "/v1/systemone"): "decides between answers, which is another task",
+    ("GET", "/metrics"): "Prometheus' numbers, of an engine that is not there",
+    ("GET", "/kv_event_sources"): "tells of the cache of an engine that is not there",
+    ("POST", "/scale_elastic_ep"): "manages an engine that is not there",
+    ("POST", "/is_scaling_elastic_ep"): "tells of an engine that is not there",
+    ("GET", "/docs"): "pages for people, of vLLM's own routes",
+    ("GET", "/redoc"): "pages for people, of vLLM's own routes",
+    ("GET", "/openapi.json"): "the description of vLLM's own routes",
+}
+# Requests of which the refusal, and no more than that, has words of its own; each is refused with the same status.
+OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
+    "grammar": ({"structured_outputs": {"grammar": "x"}}, "vLLM's compiler of grammars is another language to read"),
+    "pattern": ({"structured_outputs": {"regex": "[z-a]"}}, "Rust has its own words for most that is wrong"),
+    "thinking": (
+        {"messages": [user([{"type": "thinking", "thinking": "x"}])]},
+        "it quotes Python objects of mistral-common",
+    ),
+    "a tool's schema nested deeply": (
+        {"tools": [tool(parameters=nested(200))]},
+        "Python says of a recursion without end where it stood",
+    ),
+    "an unknown role's content": (
+        {"messages": [{"role": "nobody", "content": [5]}]},
+        "thirty errors of classes for parts that this model does not read",
+    ),
 }
 
 
@@ -47,6 +77,8 @@ def scripted(capture: Capture) -> Scripted | None:
         return None
     if "event-stream" in capture.headers["content-type"]:
         events = [json.loads(row[6:]) for row in capture.body.decode().split("\n\n") if row.startswith("data: {")]
+        if "choices" not in events[0]:
+            return None
         choices: list[dict[str, Any]] = [choice for event in events for choice in event["choices"]]
         said_there = "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices)
         called = any("tool_calls" in choice.get("delta", {}) for choice in choices)
@@ -54,9 +86,11 @@ def scripted(capture: Capture) -> Scripted | None:
         choices = json.loads(capture.body)["choices"]
         message = choices[0].get("message") or {"content": choices[0]["text"]}
         said_there, called = message["content"] or "", bool(message.get("tool_calls"))
-    reason = next(choice["finish_reason"] for choice in reversed(choices) if choice["finish_reason"])
+    last = next(choice for choice in reversed(choices) if choice["finish_reason"])
     words = "Two words" if said_there else ""
-    return tool_calls(("f", {"a": 1}), text=words) if called else text(words, finish_reason=reason)
+    if called:
+        return tool_calls(("f", {"a": 1}), text=words)
+    return Answer(text=words, finish_reason=last["finish_reason"], stop_reason=last.get("stop_reason"))
 
 
 @pytest.mark.parametrize("name", [name for name in names("vllm-") if name not in NOT_COMPARED])
@@ -77,6 +111,20 @@ def test_a_recorded_request_is_answered_in_the_same_form(name: str) -> None:
 
 def test_what_is_not_compared_is_there() -> None:
     assert NOT_COMPARED.keys() <= set(names("vllm-"))
+
+
+@pytest.mark.parametrize(("method", "path"), NOT_IMITATED)
+def test_a_route_that_is_not_imitated_says_so(method: str, path: str, fake: httpx2.Client) -> None:
+    response = fake.request(method, f"http://fake{path}")
+    assert (response.status_code, response.headers["x-should-retry"]) == (501, "false")
+    assert response.json()["error"]["message"] == f"vLLM has {path}, but this test server doesn't imitate it."
+
+
+@pytest.mark.parametrize("name", OTHER_WORDS)
+def test_what_is_refused_in_other_words_is_refused(name: str, fake: httpx2.Client) -> None:
+    fields, _ = OTHER_WORDS[name]
+    body = {"messages": [user()], **fields}
+    assert fake.post("http://fake/v1/chat/completions", json=body).status_code == 400
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +162,7 @@ def test_each_request_is_answered_in_the_same_form_by_a_live_vllm(pytestconfig: 
     if base_url is None:
         pytest.skip("needs --base-url of a vLLM")
     server = base_url.removesuffix("/v1")
-    with httpx2.Client(trust_env=False, timeout=60) as http:
+    with live_client() as http:
         window = http.get(f"{base_url}/models").json()["data"][0]["max_model_len"]
         with in_process(max_model_len=window) as fake:
             different = [

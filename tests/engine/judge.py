@@ -27,6 +27,8 @@ _requests: Any = import_module(f"{_instruct}.request")
 _validation: Any = import_module(f"{_instruct}.validator")
 _ENCODERS = {"v7": InstructTokenizerV7, "v11": InstructTokenizerV11, "v13": InstructTokenizerV13}
 _LATER = ("[ARGS]", "[CALL_ID]")  # control tokens that v11 added to those of the file
+ARGS = len(Tekkenizer.DEPRECATED_SPECIAL_TOKENS)
+"""The id that the first of them has here."""
 
 
 @cache
@@ -53,8 +55,14 @@ def tekkenizer() -> Tekkenizer:
 
 def tokens(template: Template, messages: Conversation, tools: Conversation | None = None) -> int:
     """Count a conversation, whether a validator takes it or not."""
+    return len(ids(template, messages, tools))
+
+
+def ids(template: Template, messages: Conversation, tools: Conversation | None = None) -> list[int]:
+    """Return the tokens of a conversation, whether a validator takes it or not."""
     request = _normalize.get_normalizer(TokenizerVersion(template)).from_chat_completion_request(_read(messages, tools))
-    return len(_ENCODERS[template](tekkenizer()).encode_instruct(request).tokens)
+    encoded: list[int] = _ENCODERS[template](tekkenizer()).encode_instruct(request).tokens
+    return encoded
 
 
 def refusal(template: Template, messages: Conversation, tools: Conversation | None = None) -> str | None:

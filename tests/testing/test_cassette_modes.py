@@ -1,6 +1,7 @@
 """The modes of a cassette, what environment and clients have to do with it, its times, and what it keeps to itself."""
 
 import base64
+import json
 import time
 from pathlib import Path
 from typing import Any, get_args
@@ -146,9 +147,31 @@ def test_after_the_end_a_client_that_was_made_neither_sends_nor_plays(path: Path
     with Cassette(path, "auto") as cassette:
         client = cassette.client(base_url=server.base_url, model=MODEL)
         client.chat.completions.create(messages="Hello")
-    with pytest.raises(CassetteError, match="was closed"):
+    with pytest.raises(CassetteError, match="was closed before this request came: POST /v1/chat/completions"):
         client.chat.completions.create(messages="Hello")
     assert server.posts == 1
+
+
+def test_a_request_after_the_end_is_told_without_what_may_be_a_secret_in_it(path: Path, server: MockServer) -> None:
+    cassette = Cassette(path, "auto")
+    with httpx2.Client(trust_env=False) as http:
+        cassette.close()
+        cassette.attach(http)
+        with pytest.raises(CassetteError) as caught:
+            http.post(f"{server.base_url}/{KEY}?api_key=in-the-query", json={"password": "hunter22"})
+    cassette.close()
+    assert not any(secret in str(caught.value) for secret in (KEY, "in-the-query", "hunter22"))
+
+
+def test_a_test_that_fails_leaves_the_cassette_as_it_was(path: Path, server: MockServer) -> None:
+    for already_there in (False, True):
+        if already_there:
+            record(path, server, "Hello")
+        before = path.read_bytes() if already_there else None
+        cassette = Cassette(path, "record")
+        ask(cassette, "Good bye", server.base_url)
+        cassette.close(failed=True)
+        assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_connections_to_a_recorded_server_are_not_left_open(path: Path, server: MockServer) -> None:
@@ -227,6 +250,31 @@ def test_a_session_that_an_answer_opens_and_what_is_told_of_it_are_in_no_file(pa
     for secret in ("opened-session", "more-of-it", KEY, packed[8:-8]):
         assert secret not in written
     assert "/a-long-path" in written
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_answer_has_under_the_name_of_a_secret_is_in_no_file(
+    path: Path, server: MockServer, *, stream: bool
+) -> None:
+    held = {
+        "secret": {"value": "opened-by-this", "pin": 123, "more": ["and-this"]},
+        "api_keys": ["ab", 'c"d'],
+        "told": 5,
+    }
+    event = json.dumps({**held, "parameters": {"secret": {"type": "string", "default": "shown"}}})
+    half = len(event) // 2
+    chunks = [f"data: {event[:half]}".encode(), f"{event[half:]}\n\ndata: [DONE]\n\n".encode()]
+    server.reply(Reply(chunks=chunks) if stream else Reply(body=event.encode()), "It was opened-by-this.")
+    with Cassette(path, "record") as cassette:
+        http = cassette.attach(httpx2.Client(trust_env=False))
+        for _ in range(2):
+            http.post(f"{server.base_url}/completions", json={"prompt": "Hello"})
+        http.close()
+    written = path.read_text()
+    for secret in ("opened-by-this", "and-this", '"ab', 'c\\"d', "123"):
+        assert secret not in written.replace("\\\\", "\\")
+    assert "It was ***." in written
+    assert "shown" in written
 
 
 # --- A cassette as a script ---

@@ -1,5 +1,6 @@
 """Whatever is sent, a test server answers: what a real one would refuse is refused, and nothing breaks in it."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,9 +13,16 @@ from nemotron_client._json import is_array, is_object
 from nemotron_client.options import ChatParameters
 from nemotron_client.testing import FakeServer
 from nemotron_client.testing.replies import MODEL
-from tests.contract.cases import formed
+from tests.contract.constraints import formed, nested
 from tests.engine.histories import Json, asked, call, result, tool, user
 from tests.testing.conftest import NO_CERTIFICATES
+
+
+def chained(count: int) -> dict[str, Any]:
+    """Return a schema of which each reference leads to the next."""
+    parts = {str(number): {"$ref": f"#/$defs/{number + 1}"} for number in range(count)}
+    return {"$ref": "#/$defs/0", "$defs": {**parts, str(count): {"type": "string"}}}
+
 
 # Each a body in which something is replaced.
 SCHEMA: dict[str, Any] = {
@@ -33,16 +41,44 @@ CHAT: dict[str, Any] = {
     "logit_bias": {"7": 1},
     "structured_outputs": {"choice": ["a"]},
 }
+HELD = {"json": SCHEMA}
+ASKED = [user("look")]
+NO_TAG: dict[str, Any] = {"type": {}}
+PART = {"type": "text", "text": "Hello"}
 FORMED = {"messages": [user("Give me one")], "response_format": formed(SCHEMA)}
+NESTED = b"[" * 3000 + b"]" * 3000
+BYTES = [
+    b"\xff",
+    NESTED,
+    b'{"model": "%s", "messages": %s}' % (MODEL.encode(), NESTED),
+    b'{"model": "%s", "seed": %s}' % (MODEL.encode(), b"9" * 5000),
+    b'{"model": "\\ud800", "messages": [{"role": "user", "content": "Hi"}]}',
+    '{"model": "x"}'.encode("utf-16"),
+]
 BODIES = [
     *(("/v1/chat/completions", {**body, "stream": stream}) for body in (CHAT, FORMED) for stream in (False, True)),
     ("/v1/completions", {"prompt": ["Once", [1, 2]], "suffix": "x"}),
     ("/tokenize", {"prompt": "Once"}),
     ("/tokenize", {"messages": [user("Hello")], "tools": [tool()]}),
+    ("/tokenize", {"messages": [user("Hello")], "prompt": "Once"}),
+    ("/detokenize", {"tokens": [1, 22177]}),
+    (
+        "/v1/chat/completions",
+        {"messages": [user([PART, PART])], "stop": "o", "logprobs": True, "return_token_ids": True},
+    ),
+    (
+        "/v1/completions",
+        {"prompt": "Once", "echo": True, "logprobs": 1, "stream": True, "structured_outputs": {"json": SCHEMA}},
+    ),
 ]
-NAMES = [*ChatParameters.__annotations__, "prompt", "suffix", "stream", "anyOf", "$ref", "type", "role", "content"]
+NAMES = [
+    *ChatParameters.__annotations__,
+    *("prompt", "suffix", "stream", "echo", "messages", "tokens", "role", "content", "type", "text", "image_url"),
+    *("$ref", "anyOf", "oneOf", "allOf", "items", "properties", "required", "format", "pattern", "const"),
+    *("json", "json_schema", "schema", "regex", "choice", "grammar", "structural_tag", "return_token_strs"),
+]
 ODD = st.recursive(
-    st.sampled_from([None, True, False, 0, -1, 1.5, 2**70, "", "x", "1", "#", "user"]),
+    st.sampled_from([None, True, False, 0, -1, 1.5, 2.0, 2**70, "", "x", "1", "#", "user", "{", "(", "\ud800"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=2),
     max_leaves=4,
 )
@@ -83,6 +119,14 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
         yield http
 
 
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": {"type": "json_object", "json_schema": None}}))
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": formed({"type": "array", "minItems": 2.0})}))
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": formed(nested(200))}))
+@example(odd=("/v1/chat/completions", {**CHAT, "tools": [tool("look", parameters={"enum": []})]}))
+@example(odd=("/v1/chat/completions", {**CHAT, "tools": [tool("look", parameters=nested(200))]}))
+@example(odd=("/v1/chat/completions", {"messages": [user([{"type": ["x"]}])]}))
+@example(odd=("/v1/chat/completions", {**FORMED, "response_format": {"type": "structural_tag", "format": NO_TAG}}))
+@example(odd=("/tokenize", {"messages": [5], "prompt": "Once"}))
 @example(odd=("/tokenize", {"messages": [user("Hello")], "prompt": None}))
 @example(odd=("/tokenize", {"messages": 3, "prompt": "Once"}))
 @example(odd=("/v1/chat/completions", {"messages": [user("Hello")], "max_tokens": "1", "n": "1"}))
@@ -91,4 +135,37 @@ def http(request: pytest.FixtureRequest) -> Iterator[httpx2.Client]:
 @given(odd=odd_bodies())
 def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -> None:
     path, body = odd
-    assert http.post(f"http://fake{path}", json=body).status_code in {200, 400, 404}
+    content = json.dumps(body).encode()
+    # 500 is what vLLM answers where it breaks itself.
+    assert post(http, path, content).status_code in {200, 400, 404, 500}
+
+
+# Hypothesis gives its examples more room for recursion than there is elsewhere.
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"tools": [tool("look", parameters=chained(3000))]}, 200),
+        ({"tools": [tool("look", parameters=nested(400))]}, 400),
+        ({"response_format": formed(chained(3000))}, 400),
+        ({"response_format": formed(nested(120))}, 200),
+        ({"structured_outputs": {"regex": "a{99999999999999999999}"}}, 400),
+        ({"structured_outputs": [1]}, 500),
+    ],
+    ids=["references", "a tool", "references of an answer", "an answer", "a pattern", "no object"],
+)
+def test_nothing_that_is_too_deep_or_too_large_breaks_it(fields: dict[str, Any], status: int) -> None:
+    with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        body = {"messages": ASKED, **fields}
+        assert post(http, "/v1/chat/completions", json.dumps(body).encode()).status_code == status
+
+
+@pytest.mark.parametrize("content", BYTES, ids=range(len(BYTES)))
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"])
+def test_no_bytes_break_it_either(http: httpx2.Client, path: str, content: bytes) -> None:
+    assert post(http, path, content).status_code in {400, 404, 500}
+
+
+def post(http: httpx2.Client, path: str, content: bytes) -> httpx2.Response:
+    response = http.post(f"http://fake{path}", content=content, headers={"content-type": "application/json"})
+    assert response.read() is not None
+    return response

@@ -216,7 +216,22 @@ GUARDED = """
             one.sendto(b"x", ("192.0.2.1", 9))
 
     {mark}
+    def test_message():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.sendmsg([b"x"], [], 0, ("192.0.2.3", 9))
+
+    {mark}
+    def test_name_of_an_address():
+        socket.getnameinfo(("192.0.2.4", 80), 0)
+
+    {mark}
     def test_loopback(nemotron_server):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind(("127.0.0.1", 0))
+            one.sendmsg([b"x"], [], 0, one.getsockname())
+            one.connect(one.getsockname())
+            one.sendmsg([b"x"])  # to where it is connected
+        socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
         with Nemotron(base_url=nemotron_server.base_url.replace("127.0.0.1", "localhost")) as client:
             assert ask(client)
 """
@@ -224,7 +239,7 @@ GUARDED = """
 
 def test_the_guard_fails_tests_that_would_leave_this_machine_whatever_they_swallow(run: Run) -> None:
     done = run(GUARDED.format(mark='@pytest.mark.usefixtures("nemotron_guard")'))
-    done.assert_outcomes(passed=1, failed=7)
+    done.assert_outcomes(passed=1, failed=9)
     done.stdout.fnmatch_lines(
         [
             "*The network guard refused a connection to 192.0.2.1, port 80.*",
@@ -234,6 +249,8 @@ def test_the_guard_fails_tests_that_would_leave_this_machine_whatever_they_swall
             "*The network guard refused a connection to async.example.com, port 443.*",
             "*The network guard refused a connection to async.example.com, port 443.*",
             "*The network guard refused a connection to 192.0.2.1, port 9.*",
+            "*The network guard refused a connection to 192.0.2.3, port 9.*",
+            "*The network guard refused a connection to 192.0.2.4, port 80.*",
         ]
     )
 

@@ -265,6 +265,20 @@ def test_a_key_that_a_choice_spells_out_while_another_speaks_is_found(end: str) 
 # --- What the user adds ---
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"secret": {"a": "b", "c": [1.5, "d"]}, "e": "f"}', '{"secret": {"a": "***", "c": [0, "***"]}, "e": "f"}'),
+        ('{"api_keys": ["a", {"b": "c"}], "d": 1}', '{"api_keys": ["***", {"b": "***"}], "d": 1}'),
+        ('{"password": {"type": "string", "example": "a"}}', '{"password": {"type": "string", "example": "a"}}'),
+        ('{"password": ["a", "b"', '{"password": ["***", "***"'),
+        ('{"secret": {}, "a": "b"}', '{"secret": {}, "a": "b"}'),
+    ],
+)
+def test_all_within_what_has_the_name_of_a_secret_is_one(text: str, expected: str) -> None:
+    assert Redactor().text(text) == expected
+
+
 def test_a_text_or_a_pattern_of_the_users_own_is_taken_out() -> None:
     redactor = Redactor(["Jane (Doe)", re.compile(r"\d{3}-\d{4}"), re.compile(r"id=(\w+)")])
     assert redactor.text("Jane (Doe), 555-1234, id=42") == "***, ***, id=***"

@@ -1,19 +1,24 @@
 """What a test can have the server answer, to whom and in which order, and how it is told of a mistake in that."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
+from nemotron_client import Nemotron
 from nemotron_client.testing import (
+    FakeServer,
     MockServer,
     RecordedRequest,
     Reply,
+    ScriptWarning,
     error,
     problem,
     text,
+    tool_calls,
 )
+from nemotron_client.testing.replies import MODEL
 from tests.testing.wire import Chat, said
 
 
@@ -124,3 +129,54 @@ def test_what_is_no_text_is_refused_where_it_is_scripted() -> None:
     wrong: Any = 5
     with pytest.raises(TypeError, match="The text of an answer is a str, not 5"):
         text(wrong)
+
+
+def test_what_is_no_call_of_a_tool_is_refused_where_it_is_scripted() -> None:
+    for wrong in ("get_weather", {"city": "Paris"}, ("get_weather",), ("get_weather", 5), (5, "{}")):
+        with pytest.raises(TypeError, match=r"argument 1 is .* Give a tuple for each call, of the function's name"):
+            tool_calls(wrong)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - what is refused
+    with pytest.raises(TypeError, match=r"argument 2 is \{\}"):
+        tool_calls(("now", {}), {})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - what is refused
+
+
+@pytest.fixture(params=[FakeServer, MockServer])
+def either(request: pytest.FixtureRequest) -> FakeServer | MockServer:
+    kind: Callable[[], FakeServer | MockServer] = request.param
+    return kind()
+
+
+def ask(server: FakeServer | MockServer, question: str) -> None:
+    if isinstance(server, FakeServer):
+        server.client().chat.completions.create(messages=question)
+    else:
+        with Nemotron(base_url=server.base_url, model=MODEL) as client:
+            client.chat.completions.create(messages=question)
+
+
+def test_a_script_that_is_not_asked_for_to_its_end_is_told(either: FakeServer | MockServer) -> None:
+    told = r"2 of 3 scripted replies were not asked for; the next is Answer\(text='Two'"
+    with either as server:
+        server.reply("One", "Two", "Three")
+        ask(server, "Hello")
+        with pytest.warns(ScriptWarning, match=told):
+            server.close()  # as the end of the block does, which tells nothing more
+
+
+def test_a_test_that_fails_is_told_that_its_script_had_come_to_its_end(either: FakeServer | MockServer) -> None:
+    told = r"The script ended after its reply 1\. Answered without it: 'Really\?', 'And now\?'\. Give a reply for each"
+    with either as server:
+        server.reply("One")
+        for question in ("Hello", "Really?", "And now?"):
+            ask(server, question)
+        with pytest.warns(ScriptWarning, match=told):
+            server.close(failed=True)  # as the end of the block does after an exception
+
+
+def test_what_a_server_says_by_itself_is_no_mistake_of_a_script(either: FakeServer | MockServer) -> None:
+    with either as server:
+        server.reply("One")
+        ask(server, "Hello")
+        ask(server, "Really?")
+    unscripted = FakeServer()
+    ask(unscripted, "Hello")
+    unscripted.close(failed=True)

@@ -9,8 +9,10 @@ import pytest
 from nemotron_client.testing import (
     MockServer,
 )
+from nemotron_client.testing.grammar import malformed
 from nemotron_client.testing.replies import MODEL
-from tests.testing.wire import KEY, NOTHING, TIME, WEATHER, Chat, called, said
+from tests.contract.constraints import nested
+from tests.testing.wire import KEY, NOTHING, TIME, WEATHER, Chat, called, events, said
 
 
 def test_the_models_are_the_one_it_serves_with_its_window(http: httpx2.Client) -> None:
@@ -176,6 +178,43 @@ def test_it_fills_a_schema_that_has_no_end_or_says_little(chat: Chat) -> None:
         "next": None,
         "any": "Ada",
     }
+
+
+def test_a_schema_that_is_nested_too_deeply_to_be_looked_at_is_none() -> None:
+    assert "recursion" in str(malformed(nested(900)))
+
+
+def test_a_script_answers_a_request_that_no_server_would_take(server: MockServer, chat: Chat) -> None:
+    server.always("Good day")
+    assert said(chat(n="two")) == "Good day"
+    assert events(chat(n="two", stream=True))[1]["choices"][0]["delta"] == {"content": "Good"}
+
+
+def test_an_answer_can_be_held_to_choices_and_schemas_by_vllms_own_option(chat: Chat) -> None:
+    assert said(chat("Yes or no?", structured_outputs={"choice": ["yes", "no"]})) == "yes"
+    assert said(chat("For Ada", structured_outputs={"json": {"type": "string"}})) == '"Ada"'
+    assert said(chat("For Ada", structured_outputs={"json_object": True})) == "{}"
+
+
+def test_an_answer_ends_at_the_first_text_or_token_that_is_named(chat: Chat) -> None:
+    def ended(**fields: object) -> tuple[object, ...]:
+        whole = chat("Hello", **fields).json()
+        choice = whole["choices"][0]
+        tokens = whole["usage"]["completion_tokens"]
+        return choice["message"]["content"], choice["finish_reason"], choice["stop_reason"], tokens
+
+    assert ended(stop=["you", "can"]) == ("Hello! How ", "stop", "can", 4)
+    assert ended(stop="can", include_stop_str_in_output=True) == ("Hello! How can", "stop", "can", 4)
+    assert ended(stop_token_ids=[1710]) == ("Hello! How", "stop", 1710, 4)
+    assert ended(stop_token_ids=[1710], stop="How", include_stop_str_in_output=True) == ("Hello! How", "stop", "How", 3)
+    assert ended(stop_token_ids=[1710], stop="I", include_stop_str_in_output=True) == (
+        "Hello! How can",
+        "stop",
+        1710,
+        4,
+    )
+    assert ended(stop="can", max_tokens=2) == ("Hello!", "length", None, 2)
+    assert ended(stop="never") == ("Hello! How can I help you today?", "stop", None, 10)
 
 
 def test_a_tool_whose_parameters_are_no_schema_that_it_could_fill_is_called_without_any(chat: Chat) -> None:

@@ -1,0 +1,178 @@
+"""The tokens of prompts and answers themselves, by their ids: those that `counting` only counts.
+
+The vocabulary is loaded with the first use.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from nemotron_client._json import is_object
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+VOCABULARY = 131_072
+
+START, END = 1, 2  # <s> and </s>
+CONTROLS = 1000  # tokens that no text has, before those of texts
+_AROUND = {"user": (3, 4), "tool": (7, 8), "system": (17, 18)}
+_TOOLS = (5, 6)
+_CALL, _ARGUMENTS = 9, 32
+_NAMES = [
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"),
+    *("[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]"),
+    *("[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
+]
+_LATER_NAMES = {32: "[ARGS]", 33: "[CALL_ID]"}
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def text_ids(text: str) -> list[int]:
+    """Return the tokens of a text."""
+    return [CONTROLS + rank for piece in _short(text) for rank in _encoding().encode_ordinary(piece)]
+
+
+def shared_ids(parts: Sequence[str]) -> list[list[int]]:
+    """Return the tokens of a text, shared out among its parts: one that goes over an edge is of the part it ends in."""
+    ids = text_ids("".join(parts))
+    edges = [*accumulate(len(part.encode(errors="replace")) for part in parts)]
+    shared: list[list[int]] = [[] for _ in parts]
+    part = end = 0
+    for each in ids:
+        end += len(_bytes(each))
+        while part + 1 < len(parts) and end > edges[part]:
+            part += 1
+        shared[part].append(each)
+    return shared
+
+
+def call_ids(name: str) -> list[int]:
+    """Return the tokens by which a tool call begins, those before its arguments."""
+    return [_CALL, *text_ids(name), _ARGUMENTS]
+
+
+def prompt_ids(fields: Mapping[str, Any]) -> list[list[int]]:
+    """Return the tokens of a request's conversation, or of each of its prompts."""
+    if "messages" in fields:
+        return [_conversation(fields["messages"], fields.get("tools") or ())]
+    return [[START, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))]
+
+
+def prompts(prompt: str | Sequence[Any] | None) -> Sequence[str | Sequence[int]]:
+    """Return the prompts of a request: it may have one, as a text or as ids of tokens, or a list of such."""
+    if isinstance(prompt, str):
+        return [prompt] if prompt else ()
+    if not isinstance(prompt, list):  # nothing, or what no server takes
+        return ()
+    return [prompt] if prompt and isinstance(prompt[0], int) else prompt
+
+
+def spelled(ids: Iterable[int]) -> str:
+    """Return what tokens spell; half a character is U+FFFD."""
+    return b"".join(map(_bytes, ids)).decode(errors="replace")
+
+
+def first_tokens(text: str, limit: int) -> str:
+    """Return what the first tokens of a text spell; a character whose last byte is missing is left out."""
+    return b"".join(map(_bytes, text_ids(text)[:limit])).decode(errors="ignore")
+
+
+def _bytes(token: int) -> bytes:
+    if token >= CONTROLS:
+        return _encoding().decode_single_token_bytes(token - CONTROLS)
+    known = _NAMES[token] if token < len(_NAMES) else _LATER_NAMES.get(token, f"<SPECIAL_{token}>")
+    return known.encode()
+
+
+def _conversation(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return what template v13 makes of a conversation (docs/explanation/protocol.md, "Counting tokens")."""
+    ids = [START]
+    before = ""
+    for role, group in groupby(_in_order_of_calls(messages), key=itemgetter("role")):
+        run = [*group]
+        if before == "assistant":
+            ids.append(END)
+        if role == "user" and tools:
+            ids += _between(_TOOLS, _encode([_definition(tool["function"]) for tool in tools]))
+            tools = ()
+        texts = [_text(message.get("content")) for message in run]
+        joined = "\n\n".join(filter(None, texts))
+        if role == "assistant":
+            ids += [*text_ids(joined.rstrip(" ")), *_calls(run)]
+        else:
+            each = [joined] if role == "user" else texts
+            ids += chain.from_iterable(_between(_AROUND[role], text) for text in each)
+        before = role
+    return ids
+
+
+def _in_order_of_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield messages, the results of tools in the order of their calls."""
+    order: list[str] = []
+    for role, group in groupby(messages, key=itemgetter("role")):
+        run = [*group]
+        if role == "assistant":
+            order += [call["id"] for message in run for call in message.get("tool_calls") or ()]
+        elif role == "tool":
+            places = {known: place for place, known in enumerate(order)}
+            places = {**{known: len(order) + place for place, known in enumerate(map(_answered, run))}, **places}
+            run.sort(key=lambda message: places[_answered(message)])
+            order = []
+        yield from run
+
+
+def _answered(message: Mapping[str, Any]) -> str:
+    known: str = message["tool_call_id"]
+    return known
+
+
+def _between(marks: tuple[int, int], text: str) -> list[int]:
+    return [marks[0], *text_ids(text), marks[1]]
+
+
+def _calls(messages: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            function = call["function"]
+            yield from (*call_ids(function["name"]), *text_ids(_arguments(function.get("arguments"))))
+
+
+def _arguments(given: str | None) -> str:
+    """Write arguments as vLLM shows them to the model: read first, and ``{}`` in place of what is no object."""
+    try:
+        read = json.loads(given or "{}")
+    except (ValueError, RecursionError):
+        return "{}"
+    return _encode(read) if is_object(read) else "{}"
+
+
+def _definition(function: Mapping[str, Any]) -> dict[str, object]:
+    empty: dict[str, object] = {"name": "", "description": "", "parameters": {}}
+    return {"type": "function", "function": {name: function.get(name) or none for name, none in empty.items()}}
+
+
+def _text(content: str | Sequence[Any] | None) -> str:
+    if isinstance(content, str):
+        return content
+    texts = (part.get("text") if is_object(part) else part for part in content or ())
+    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
+
+
+def _short(text: str) -> list[str]:
+    """Cut a text that has more blanks in a row than tiktoken bears, as `_tekken.encoded` does."""
+    from nemotron_client._tekken import LONGEST_BLANK
+
+    if len(text) <= LONGEST_BLANK or not any(len(blank) > LONGEST_BLANK for blank in re.findall(r"\s+", text)):
+        return [text]
+    return [text[start : start + LONGEST_BLANK] for start in range(0, len(text), LONGEST_BLANK)]
+
+
+def _encoding() -> "Encoding":
+    from nemotron_client._tekken import ENCODING
+
+    return ENCODING

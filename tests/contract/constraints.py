@@ -1,0 +1,151 @@
+"""What an answer may be held to: JSON schemas, patterns, choices, and what is none of these."""
+
+from functools import reduce
+from typing import Any
+
+from tests.engine.histories import tool
+
+Schema = dict[str, Any]
+
+
+def formed(schema: Schema) -> dict[str, Any]:
+    """Return the option that asks for an answer of a schema."""
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
+def nested(depth: int) -> Schema:
+    """Return a schema of arrays within each other."""
+    innermost: Schema = {"type": "integer"}
+    return reduce(lambda inner, _: {"type": "array", "items": inner}, range(depth), innermost)
+
+
+def having(**properties: object) -> Schema:
+    """Return a schema of an object that has just these."""
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+STREAMED: dict[str, Schema] = {
+    "type unknown": {"type": "objekt"},
+    "one type of two unknown": {"type": ["string", "x"]},
+    "type of a property": {"type": "object", "properties": {"a": {"type": "strin"}}, "required": ["a"]},
+    "points nowhere": {"$ref": "#/$defs/x"},
+    "not": {"not": {}, "uniqueItems": True},
+    "within a union": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"not": {}}}]},
+    "nothing to choose": {"enum": []},
+    "not reached": {"type": "string", "$defs": {"x": {"not": {}}}},
+}
+SCHEMAS: dict[str, Schema] = {
+    **STREAMED,
+    "empty": {},
+    "nested deeply": nested(200),
+    "nested a little": nested(20),
+    "type a number": {"type": 5},
+    "types that are none": {"type": ["string", 5]},
+    "no type of any": {"type": []},
+    "choices a number": {"enum": 5},
+    "union a number": {"anyOf": 5},
+    "union of a number": {"anyOf": [5]},
+    "union of nothing": {"anyOf": []},
+    "one of nothing": {"oneOf": []},
+    "properties a number": {"properties": 5},
+    "property a number": {"properties": {"a": 5}},
+    "patterns a number": {"patternProperties": 5},
+    "required a number": {"required": 5},
+    "required numbers": {"required": [5]},
+    "reference a number": {"$ref": 5},
+    "reference elsewhere": {"$ref": "http://localhost/x"},
+    "reference to a name": {"$ref": "a"},
+    "reference to itself": {"$ref": "#"},
+    "items a number": {"items": 5},
+    "items first a number": {"prefixItems": 5},
+    "count with a fraction": {"minItems": 2.0},
+    "count below zero": {"minLength": -1},
+    "count a text": {"maxProperties": "x"},
+    "count of another type": {"type": "string", "minItems": 2.0},
+    "range a text": {"type": "integer", "minimum": "x"},
+    "range of nothing": {"type": "integer", "minimum": 5, "maximum": 2},
+    "length of nothing": {"type": "string", "minLength": 5, "maxLength": 2},
+    "items of nothing": {"type": "array", "minItems": 5, "maxItems": 2},
+    "range of no type": {"minimum": 5, "maximum": 2},
+    "multiple of zero": {"type": "number", "multipleOf": 0},
+    "format unknown": {"type": "string", "format": "foo"},
+    "format known": {"type": "string", "format": "date-time"},
+    "format a number": {"format": 5},
+    "format of another type": {"type": "integer", "format": "foo"},
+    "pattern that is none": {"type": "string", "pattern": "("},
+    "pattern a number": {"pattern": 5},
+    "never": {"type": "object", "properties": {"a": False}, "required": ["a"]},
+    "never one of the choices": having(a={"enum": []}),
+    "never, but not needed": {"type": "object", "properties": {"a": {"enum": []}}},
+    "never an item": {"type": "array", "items": {"enum": []}, "minItems": 1},
+    "no item": {"type": "array", "items": {"enum": []}},
+    "nothing more, but needed": {"type": "object", "required": ["a"], "additionalProperties": False},
+    "more of no type": {"type": "object", "additionalProperties": {"type": "objekt"}},
+    "both at once": {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    "either by type": {"oneOf": [{"type": "string"}, {"type": "integer"}]},
+    "either of one type": {"oneOf": [{"type": "string"}, {"type": "string"}]},
+    "either a number": {"oneOf": [{"type": "number"}, {"type": "integer"}]},
+    "either by value": {"oneOf": [{"const": "a"}, {"enum": ["b", None, True, 1, [], {}]}]},
+    "either by a value that both have": {"oneOf": [{"enum": ["a", "b"]}, {"const": "b"}]},
+    "either by value and type": {"oneOf": [{"const": "a"}, {"type": "integer"}]},
+    "either by a property": {"oneOf": [having(k={"const": "a"}), having(k={"const": "b"})]},
+    "either by another property": {"oneOf": [having(k={"const": "a"}), having(j={"const": "b"})]},
+    "either by what is plain of values": {"oneOf": [{"enum": [[], {}, None, True, 1]}, {"type": "string"}]},
+    "either by what is never": {"oneOf": [False, {"type": "string"}]},
+    "a list for the items": {"type": "array", "items": [{"type": "string"}]},
+}
+PATTERNS = {
+    "fits": "a+",
+    "open": "(",
+    "closed": "a)",
+    "class": "[a",
+    "repeated": "*a",
+    "ahead": "(?=a)b",
+    "back": r"(a)\1",
+}
+OUTPUTS: dict[str, object] = {
+    "empty": {},
+    "null": None,
+    "of no known kind": {"foo": 1},
+    "regex a number": {"regex": 1},
+    "regex with NUL": {"regex": "\x00"},
+    "regex and grammar": {"regex": "a", "grammar": "x"},
+    "grammar empty": {"grammar": " "},
+    "choices": {"choice": ["yes", "no"]},
+    "choices a text": {"choice": "x"},
+    "choices numbers": {"choice": [1]},
+    "json": {"json": {"type": "object"}},
+    "json as text": {"json": '{"type": "object"}'},
+    "json as text, broken": {"json": "{"},
+    "json as text, empty": {"json": " "},
+    "json as text, of a list": {"json": "[]"},
+    "json a number": {"json": 5},
+    "json of no type": {"json": {"type": "objekt"}},
+    "json object": {"json_object": True},
+    "tag": {"structural_tag": "x"},
+    "tag of a list": {"structural_tag": "[]"},
+    "whitespace": {"json": {}, "disable_any_whitespace": "x"},
+    **{f"pattern, {name}": {"regex": pattern} for name, pattern in PATTERNS.items()},
+}
+LOOK = {"type": "function", "function": {"name": "look"}}
+HELD: dict[str, dict[str, Any]] = {
+    **{f"schema: {name}": {"response_format": formed(schema)} for name, schema in SCHEMAS.items()},
+    **{
+        f"schema in a stream: {name}": {"response_format": formed(schema), "stream": True, "max_tokens": 20}
+        for name, schema in STREAMED.items()
+    },
+    "schema null": {"response_format": {"type": "json_object", "json_schema": None}},
+    **{f"held to: {name}": {"structured_outputs": outputs} for name, outputs in OUTPUTS.items()},
+    "held to a pattern that is none, in a stream": {"structured_outputs": {"regex": "("}, "stream": True},
+    "held to a pattern and an object": {
+        "structured_outputs": {"regex": "a"},
+        "response_format": {"type": "json_object"},
+    },
+    "held to a choice beside a named tool": {
+        "structured_outputs": {"choice": ["yes"]},
+        "tools": [tool()],
+        "tool_choice": LOOK,
+    },
+    "tag of no known kind": {"response_format": {"type": "structural_tag", "format": {"type": "x"}}},
+    "tag of nothing": {"response_format": {"type": "structural_tag", "structures": [], "triggers": []}},
+}
