@@ -139,10 +139,10 @@ def _calls(messages: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     for message in messages:
         for call in message.get("tool_calls") or ():
             function = call["function"]
-            yield from (*call_ids(function["name"]), *text_ids(_arguments(function.get("arguments"))))
+            yield from (*call_ids(function["name"]), *text_ids(read_arguments(function.get("arguments"))))
 
 
-def _arguments(given: str | None) -> str:
+def read_arguments(given: str | None) -> str:
     """Write arguments as vLLM shows them to the model: read first, and ``{}`` in place of what is no object."""
     try:
         read = json.loads(given or "{}")

@@ -1,6 +1,7 @@
 """The tokens that the test servers tell of, judged by mistral-common."""
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -20,20 +21,22 @@ ARGS = 32  # where the model's own vocabulary has it
 BLANKS = f"a{' ' * 1_000_000}b"  # more than tiktoken bears in one piece
 
 
-def sent(messages: judge.Conversation) -> list[dict[str, Any]]:
-    """Return a conversation as vLLM takes it: the arguments of calls in JSON."""
+def taken(messages: judge.Conversation) -> list[dict[str, Any]]:
+    """Return a conversation as vLLM takes it: the arguments of calls are objects, in JSON."""
     copies: list[dict[str, Any]] = json.loads(json.dumps(messages))
     for function in (each["function"] for message in copies for each in message.get("tool_calls") or ()):
-        if not isinstance(function.get("arguments"), str):
-            function["arguments"] = json.dumps(function.get("arguments") or {})
+        arguments = function["arguments"]
+        with suppress(ValueError, TypeError):
+            arguments = json.loads(arguments)
+        function["arguments"] = json.dumps(arguments if isinstance(arguments, dict) else {})
     return copies
 
 
 @given(st.randoms(use_true_random=True))
 def test_a_conversation_has_the_tokens_that_mistral_common_gives_it(random: Random) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
-    *_, read = judge.readings([each for each in messages if each["role"] != "developer"] or [user()])
-    fields = {"messages": sent(read), "tools": tools}
+    read = taken([each for each in messages if each["role"] != "developer"] or [user()])
+    fields = {"messages": read, "tools": tools}
     (ids,) = prompt_ids(fields)
     assert ids == [ARGS if each == judge.ARGS else each for each in judge.ids("v13", read, tools)]
     assert len(ids) == prompt_tokens(fields)
