@@ -122,3 +122,9 @@ def test_a_stream_echoes_the_prompt_before_its_first_word() -> None:
     first, second, *_ = events(ask("completions", prompt="Hello", echo=True, logprobs=0, stream=True))
     assert (first["choices"][0]["text"], second["choices"][0]["text"]) == ("HelloIt", " is")
     assert second["choices"][0]["logprobs"]["text_offset"] == [7]
+
+
+def test_arguments_that_are_an_object_already_count_like_their_json() -> None:
+    as_object = {"messages": [user(), asked({"function": {"name": "f", "arguments": {"a": 1}}})]}
+    as_text = {"messages": [user(), asked({"function": {"name": "f", "arguments": '{"a": 1}'}})]}
+    assert prompt_tokens(as_object) == prompt_tokens(as_text)
