@@ -34,17 +34,19 @@ class AsyncResource:
         """Bind to a client."""
         self._client, self._driver = client, driver
 
-    async def _begin(self, call: calls.Call) -> float:
-        """Return when the call began; a server of one's own is asked for its models first, by one task only."""
-        began = monotonic()
+    async def _begin(self, call: calls.Call) -> tuple[float, float]:
+        """Return when the call began, and the time; one task asks a server of one's own for its models first."""
+        began = now = monotonic()
         if not learning.knows_enough(self._client, call, now=began):
             async with self._driver.asking(learning.longest_wait(call)):
                 await self._driver.run(learning.learn(self._client, call, now=began))
-        return began
+            now = monotonic()
+        return began, now
 
     async def _open_body(self, chunks: reader.StreamReader[ItemT, AnswerT], call: calls.Call) -> AsyncBody:
         """Send a call for a stream, and let its reader begin."""
-        response, body = await self._driver.open(flows.open_stream(self._client, call, now=await self._begin(call)))
+        began, now = await self._begin(call)
+        response, body = await self._driver.open(flows.open_stream(self._client, call, now=now, began=began))
         chunks.begin(response)
         return body
 
@@ -85,7 +87,8 @@ class AsyncTextCompletions(AsyncResource):
         """
         call = calls.text_call(self._client.config, prompt, options, stream=stream)
         if not stream:
-            return await self._driver.run(flows.text(self._client, call, now=await self._begin(call)))
+            began, now = await self._begin(call)
+            return await self._driver.run(flows.text(self._client, call, now=now, began=began))
         chunks = readers.text_chunks(call)
         return AsyncStream(chunks, await self._open_body(chunks, call))
 

@@ -75,7 +75,8 @@ class ChatCompletions(Resource):
         """
         call = flows.chat_call(self._client, messages, options, stream=stream)
         if not stream:
-            return self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
+            began, now = self._begin(call)
+            return self._driver.run(flows.chat(self._client, call, now=now, began=began))
         chunks = readers.chat_chunks(call)
         return Stream(chunks, self._open_body(chunks, call))
 
@@ -152,7 +153,8 @@ class ChatCompletions(Resource):
     def _parse(self, asking: Asking[T]) -> ParsedCompletion[T]:
         from ._engine import parsing
 
-        return self._driver.run(parsing.parse(self._client, asking, now=self._begin(asking.call)))
+        began, now = self._begin(asking.call)
+        return self._driver.run(parsing.parse(self._client, asking, now=now, began=began))
 
     @overload
     def stream_parse(
@@ -208,8 +210,8 @@ class ChatCompletions(Resource):
 
         def start() -> ParseStream[T]:
             events = readers.parsed_events(asking.call, asking.form, asking.final)
-            opening = parsing.open_stream(self._client, asking, now=self._begin(asking.call))
-            response, body = self._driver.open(opening)
+            began, now = self._begin(asking.call)
+            response, body = self._driver.open(parsing.open_stream(self._client, asking, now=now, began=began))
             events.begin(response)
             return ParseStream(events, body, asking.final)
 
@@ -256,7 +258,8 @@ class ChatCompletions(Resource):
             while loop.status in {"answering", "running"}:
                 if loop.status == "answering":
                     call = flows.chat_call(self._client, loop.messages, loop.asking(asked), stream=False)
-                    answer = self._driver.run(flows.chat(self._client, call, now=self._begin(call)))
+                    began, now = self._begin(call)
+                    answer = self._driver.run(flows.chat(self._client, call, now=now, began=began))
                     loop.received(answer)
                     threads.start()
                 else:

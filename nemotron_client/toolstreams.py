@@ -160,7 +160,7 @@ class ToolStream(_State):
     def text_deltas(self) -> Iterator[str]:
         """Iterate over the text of all turns as it arrives."""
         for event in self:
-            if isinstance(event, TextDelta):
+            if isinstance(event, TextDelta) and event.choice == 0:
                 yield event.delta
 
     def until_done(self) -> ToolRun:

@@ -87,7 +87,7 @@ def _prepared(client: Client, messages: Sequence[Mapping[str, object]], tools: S
         calls.definitions(tools),
         mode="fill",
         bridge=client.wants_bridges,
-        continues=last["role"] == "assistant" and not is_empty(last.get("content")),
+        continues=last["role"] == "assistant" and not last.get("tool_calls") and not is_empty(last.get("content")),
     )
 
 

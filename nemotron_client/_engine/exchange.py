@@ -43,10 +43,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to be done that would hold an event loop up; a flow that was not spared it does it itself.
+    """Something that would hold an event loop up, so that its driver does it in a thread; others leave it to the flow.
 
     Attributes:
-        do: Does it, and remembers what came of it.
+        do: Does it, and remembers what came of it, so that the flow finds it done. What it raises ends the call.
     """
 
     do: Callable[[], object]

@@ -52,9 +52,9 @@ def chat(client: Client, call: calls.Call, *, now: float, began: float | None = 
     return answer
 
 
-def text(client: Client, call: calls.Call, *, now: float) -> Flow[Completion]:
+def text(client: Client, call: calls.Call, *, now: float, began: float | None = None) -> Flow[Completion]:
     """Get a text completion; arguments as for :func:`chat`."""
-    return (yield from _answer(client, call, Completion, "a text completion", now=now))
+    return (yield from _answer(client, call, Completion, "a text completion", now=now, began=began))
 
 
 def open_stream(client: Client, call: calls.Call, *, now: float, began: float | None = None) -> Flow[ResponseInfo]:

@@ -18,6 +18,7 @@ from .naming import ID, Substitutes, make_id
 from .offered import as_json, refused_name
 
 _NO_ARGUMENTS = "{}"
+_UNNAMED = "an unnamed function"
 
 
 @dataclass(slots=True)
@@ -117,7 +118,9 @@ class CallReader:
         if kind != "function":
             changed["type"] = "function"
             problem = "no type" if kind is None else f"the type {kind!r}"
-            self._note(asker, "tool_call_type", f"The call of {name} has {problem}; it is sent as a function.")
+            self._note(
+                asker, "tool_call_type", f"The call of {name or _UNNAMED} has {problem}; it is sent as a function."
+            )
         sent_id = self._id(asker, given.get("id"), name, fixed.get("arguments"), before)
         if sent_id != given.get("id"):
             changed["id"] = sent_id
@@ -132,11 +135,10 @@ class CallReader:
         if len(self._names.own) > seen:  # else it has been told before
             self._note(asker, "tool_name", f"{refused_name(name)}; it is sent as {sent!r}.")
         arguments = function.get("arguments")
-        text = _sent_arguments(arguments)
-        if text is not arguments:
+        text, problem = _sent_arguments(arguments)
+        if problem is not None:
             changed["arguments"] = text
-            told = "a dict; they are sent as JSON text" if is_object(arguments) else f"no JSON object; {text} is sent"
-            self._note(asker, "arguments", f"The arguments of {name} are {told}.")
+            self._note(asker, "arguments", f"The arguments of {name or _UNNAMED} are {problem}.")
         return {**function, **changed} if changed else function
 
     def _id(self, asker: Item, given: object, name: str, arguments: object, before: Sequence[Call]) -> str:
@@ -144,13 +146,13 @@ class CallReader:
         earlier = sum(call.id == own for call in before)
         if not own:
             sent = self._ids.of(f"{len(before)} {name} {arguments}")
-            problem = f"The call of {name} has no id; it is"
+            problem = f"The call of {name or _UNNAMED} has no id; it is"
         elif earlier:
             sent = self._ids.of(f"{own} {earlier}")
-            problem = f"The id {own!r} was given to an earlier call of this message; the call of {name} is"
+            problem = f"The id {own!r} was given to an earlier call of this message; the call of {name or _UNNAMED} is"
         else:
             sent = self._ids.of(own)
-            problem = f"The id {given!r} is not a text of nine letters or digits; the call of {name} is"
+            problem = f"The id {given!r} is not a text of nine letters or digits; the call of {name or _UNNAMED} is"
         if sent != given:
             self._note(asker, "tool_call_id", f"{problem} sent with {sent!r}, and so is its result.")
         return sent
@@ -159,20 +161,23 @@ class CallReader:
         self._repairs.append(Repair(rule, asker.index, detail))
 
 
-def _sent_arguments(arguments: object) -> object:
-    """Return arguments as a JSON object in a text; itself, where they are one.
+def _sent_arguments(arguments: object) -> tuple[object, str | None]:
+    """Return arguments as a JSON object in a text, and what they were instead; None where they are one.
 
     What is no object, as of a call that was cut off, vLLM shows to the model as ``{}``, and older servers refuse the
     whole conversation for it (docs/explanation/protocol.md, "Mistral's conversation rules").
     """
-    if is_object(arguments):
-        text = as_json(arguments)
-        return arguments if text is None else text.decode()
     if isinstance(arguments, str):
         with suppress(ValueError, RecursionError):
             if is_object(json.loads(arguments)):
-                return arguments
-    return _NO_ARGUMENTS
+                return arguments, None
+    elif arguments is not None:
+        text = as_json(arguments)
+        if text is None:
+            return arguments, None  # which is told where the whole request is written
+        if text.startswith(b"{"):
+            return text.decode(), "no text; they are sent as JSON"
+    return _NO_ARGUMENTS, f"no JSON object; {_NO_ARGUMENTS} is sent"
 
 
 def matched(asker: Item, calls: Sequence[Call], results: Sequence[Item]) -> list[Item | None]:

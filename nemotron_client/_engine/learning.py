@@ -9,7 +9,7 @@ from pydantic import BaseModel, model_validator
 
 from nemotron_client.completions import ResponseInfo
 from nemotron_client.config import MODEL
-from nemotron_client.errors import APIError, ConfigurationError, NotFoundError
+from nemotron_client.errors import APIError, APITimeoutError, ConfigurationError, NotFoundError
 from nemotron_client.retry import RetryPolicy
 from nemotron_client.servers import Model, ModelList
 from nemotron_client.timeouts import Timeout
@@ -70,7 +70,7 @@ def learn(client: Client, call: calls.Call, *, now: float) -> Flow[float]:
             client.shared.windows_due = now + _UNTIL_THE_NEXT
             return now
         if not isinstance(error, NotFoundError):
-            client.shared.unanswered = Unanswered(error, now, call.timeout, call.retry)
+            client.shared.unanswered = Unanswered(copy(error), now, call.timeout, call.retry)
             raise
         # A server without that route mostly takes any name.
         client.shared.windows, client.shared.served = {}, Model(id=MODEL)
@@ -90,8 +90,9 @@ def _fail_alike(unanswered: Unanswered | None, call: calls.Call, *, began: float
         and unanswered is not None
         and began < unanswered.at
         and (call.timeout, call.retry) == (unanswered.timeout, unanswered.retry)
+        and not (isinstance(unanswered.error, APITimeoutError) and call.timeout.total is not None)  # it has time left
     ):
-        raise copy(unanswered.error)
+        raise copy(unanswered.error)  # each caller notes its own run, and has its own traceback
 
 
 def note(client: Client, offered: ModelList) -> None:

@@ -80,7 +80,7 @@ def prepare(
     bridge: bool = False,
     continues: bool = False,
 ) -> Prepared:
-    """Put a conversation right, as far as nothing is lost by it.
+    """Put a conversation right, as far as nothing is lost by it that a server would take.
 
     Args:
         messages: Dicts with a known role each; not empty.

@@ -204,19 +204,20 @@ def _about(error: APIError) -> Literal["parameter", "schema"] | None:
     return "schema" if any(word in about for word in _SCHEMAS) else None
 
 
-def parse(client: Client, asking: Asking[T], *, now: float) -> Flow[ParsedCompletion[T]]:
+def parse(client: Client, asking: Asking[T], *, now: float, began: float | None = None) -> Flow[ParsedCompletion[T]]:
     """Ask until the answer is of the form.
 
     Args:
         client: Who asks.
         asking: What for.
         now: The time, in seconds of the driver's clock.
+        began: When the caller began, if something was asked before.
 
     Raises:
         ResponseFormatError: It never was.
         APIError: The server refused, or no whole answer came.
     """
-    began = now
+    began = now if began is None else began
     while True:
         try:
             completion = yield from flows.chat(client, asking.call, now=now, began=began)
@@ -231,9 +232,9 @@ def parse(client: Client, asking: Asking[T], *, now: float) -> Flow[ParsedComple
         now = began + completion.response.elapsed
 
 
-def open_stream(client: Client, asking: Asking[T], *, now: float) -> Flow[ResponseInfo]:
+def open_stream(client: Client, asking: Asking[T], *, now: float, began: float | None = None) -> Flow[ResponseInfo]:
     """Begin a streamed answer of the form; arguments as for :func:`parse`."""
-    began = now
+    began = now if began is None else began
     while True:
         try:
             return (yield from flows.open_stream(client, asking.call, now=now, began=began))

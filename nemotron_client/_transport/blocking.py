@@ -153,9 +153,10 @@ class Blocking:
         self._given = http_client
         self._load = Load()
         self.bodies = set[Body]()  # that are open
-        self._asking: dict[int, Lock] = {}  # by process: a fork may copy one that a thread of its parent holds
+        # By process: a fork may copy a lock that a thread of its parent holds.
+        self._asking: dict[int, Lock] = {}
+        self._making: dict[int, Lock] = {}
         self._proxy, self._verify = checked_proxy(proxy), tls_context(verify)
-        self._lock = Lock()
         self._process = os.getpid()
         self._closed = False
 
@@ -264,7 +265,7 @@ class Blocking:
             check_open(self._given)
             return self._given
         if self._made is None or self._process != os.getpid():
-            with self._lock:
+            with self._making.setdefault(os.getpid(), Lock()):
                 if self._made is None or self._process != os.getpid():
                     # After a fork the connections belong to the parent too.
                     self._made, self._process = make_client(self._proxy, self._verify), os.getpid()

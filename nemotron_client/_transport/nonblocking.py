@@ -261,7 +261,8 @@ class Nonblocking:
             step = next(steps)
             while True:
                 if isinstance(step, Work):
-                    await to_thread.run_sync(step.do, abandon_on_cancel=True)
+                    # Not one of anyio's forty turns: threads that have them all may wait for this very call.
+                    await to_thread.run_sync(step.do, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
                     step = next(steps)
                 else:
                     step = steps.send(await self._exchange(step, opened))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import anyio
 from anyio import get_cancelled_exc_class
@@ -39,7 +40,8 @@ class ToolTasks:
         self._loop = loop
         self._waiting: deque[Job] = deque()
         self._running: dict[Job, anyio.CancelScope] = {}
-        self._threads: dict[Job, float] = {}  # those of them that are in threads, and since when
+        self._threads: dict[Job, _InThread] = {}  # those of them that are in threads
+        self._handed: deque[tuple[Job, Outcome | Awaitable[object]]] = deque()  # by threads
         self._over: deque[tuple[Job, Outcome]] = deque()
         self._changed = anyio.Event()
         self._tasks: list[object] = []  # which asyncio might lose
@@ -53,6 +55,7 @@ class ToolTasks:
     ) -> None:
         """Cancel what can be cancelled and wait for it, take what is over by then, and leave the rest to itself."""
         self._waiting.clear()
+        self._take()
         for job in [*self._threads]:
             self._give_up(job)
         for scope in self._running.values():
@@ -75,24 +78,38 @@ class ToolTasks:
         Raises:
             BaseException: What a tool raised that is no ``Exception``, such as SystemExit.
         """
-        while not self._over:
+        while True:
+            self._take()
+            self._end_what_is_late()
+            if self._over:
+                self._fill()
+                return taken(self._loop, *self._over.popleft())
             if not self._running and not self._waiting:
                 return None
-            limits = [left for job in self._threads if (left := self._time_left(job)) is not None]
+            limits = [left for job, thread in self._threads.items() if (left := _left(job, thread.began)) is not None]
             with anyio.move_on_after(min(limits, default=None)):
                 await self._change()
-            for job in [*self._threads]:
-                left = self._time_left(job)
-                if left is not None and left <= 0:
-                    elapsed = monotonic() - self._threads[job]
-                    self._give_up(job)
-                    self._over.append((job, timed_out(job, elapsed)))
-        self._fill()
-        return taken(self._loop, *self._over.popleft())
 
-    def _time_left(self, job: Job) -> float | None:
-        limit = job.tool.timeout
-        return None if limit is None else self._threads[job] + limit - monotonic()
+    def _take(self) -> None:
+        """Take what threads have handed over; of one that was given up, nobody waits for it."""
+        while self._handed:
+            job, over = self._handed.popleft()
+            thread = self._threads.pop(job, None)
+            if thread is None:
+                if iscoroutine(over):
+                    over.close()
+            elif isawaitable(over):
+                thread.context.run(self._spawn, thread.token, job, over, thread.began)
+            else:
+                self._over.append((job, over))
+                self._ended(job)
+
+    def _end_what_is_late(self) -> None:
+        for job, thread in [*self._threads.items()]:
+            left = _left(job, thread.began)
+            if left is not None and left <= 0:
+                self._give_up(job)
+                self._over.append((job, timed_out(job, monotonic() - thread.began)))
 
     def _give_up(self, job: Job) -> None:
         left_to_itself(job)
@@ -104,25 +121,13 @@ class ToolTasks:
             job, token = self._waiting.popleft(), current_token()
             self._running[job] = anyio.CancelScope()
             if job.tool.is_async:
-                self._spawn(token, job, job.start, job.tool.timeout)
+                self._spawn(token, job, None, monotonic())
             else:
-                self._threads[job] = monotonic()
-                in_thread(partial(_work, job, soon(token), partial(self._returned, token, job)))
+                self._threads[job] = _InThread(monotonic(), copy_context(), token)
+                in_thread(partial(_work, job, self._handed, partial(soon(token), self._take)))
 
-    def _returned(self, token: EventLoopToken, job: Job, over: Outcome | Awaitable[object]) -> None:
-        """Take what a thread hands over, unless it was given up."""
-        if job not in self._threads:
-            return
-        limit = self._time_left(job)
-        del self._threads[job]
-        if isawaitable(over):
-            self._spawn(token, job, lambda: over, limit)
-        else:
-            self._over.append((job, over))
-            self._ended(job)
-
-    def _spawn(self, token: EventLoopToken, job: Job, start: Callable[[], object], limit: float | None) -> None:
-        run = partial(self._run, job, start, limit)
+    def _spawn(self, token: EventLoopToken, job: Job, returned: Awaitable[object] | None, began: float) -> None:
+        run = partial(self._run, job, returned, began)
         self._tasks.append(spawn(token, "nemotron-tool", run, partial(self._cancelled, job)))
 
     async def _change(self) -> None:
@@ -130,13 +135,13 @@ class ToolTasks:
             self._changed = anyio.Event()
         await self._changed.wait()
 
-    async def _run(self, job: Job, start: Callable[[], object], limit: float | None) -> None:
-        began = monotonic()
+    async def _run(self, job: Job, returned: Awaitable[object] | None, began: float) -> None:
         with self._running[job]:
-            await checkpoint_if_cancelled()  # before it has begun
+            if returned is None:
+                await checkpoint_if_cancelled()  # before it has begun
             over: Outcome | None = None
-            with anyio.move_on_after(limit):
-                over = await _outcome(job, start)
+            with anyio.move_on_after(_left(job, began)):
+                over = await _outcome(job, returned, began)
             self._over.append((job, over or timed_out(job, monotonic() - began)))
         self._ended(job)
 
@@ -153,10 +158,22 @@ class ToolTasks:
         self._changed.set()
 
 
-async def _outcome(job: Job, start: Callable[[], object]) -> Outcome:
-    began = monotonic()
+class _InThread(NamedTuple):
+    """A job in a thread: since when, and in which context and event loop what it returns is to be awaited."""
+
+    began: float
+    context: Context
+    token: EventLoopToken
+
+
+def _left(job: Job, began: float) -> float | None:
+    limit = job.tool.timeout
+    return None if limit is None else began + limit - monotonic()
+
+
+async def _outcome(job: Job, returned: Awaitable[object] | None, began: float) -> Outcome:
     try:
-        value = start()
+        value = job.start() if returned is None else returned
         return job.succeeded(await value if isawaitable(value) else value, monotonic() - began)
     except get_cancelled_exc_class() as error:
         await checkpoint_if_cancelled()  # raises it again, unless it comes out of something that the tool waited for
@@ -165,11 +182,7 @@ async def _outcome(job: Job, start: Callable[[], object]) -> Outcome:
         return Raised(error, monotonic() - began)
 
 
-def _work(
-    job: Job,
-    call_soon: Callable[[Callable[[], None]], object],
-    returned: Callable[[Outcome | Awaitable[object]], None],
-) -> None:
+def _work(job: Job, handed: deque[tuple[Job, Outcome | Awaitable[object]]], wake: Callable[[], object]) -> None:
     """Run a plain function, in a thread, and hand over what became of it, or what has still to be awaited."""
     # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
     # from ending.
@@ -180,5 +193,6 @@ def _work(
         over = value if isawaitable(value) else job.succeeded(value, monotonic() - began)
     except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
         over = Raised(error, monotonic() - began)
+    handed.append((job, over))
     with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
-        call_soon(partial(returned, over))
+        wake()

@@ -66,7 +66,7 @@ class ToolThreads:
         self._waiting: deque[Job] = deque()
         self._running: set[_Running] = set()
         self._lock = Lock()  # of what is running and what waits, since another thread may end it all
-        self._over: SimpleQueue[tuple[_Running, Outcome]] = SimpleQueue()
+        self._ended: SimpleQueue[_Running] = SimpleQueue()
 
     def __enter__(self) -> Self:
         """Give what runs the tools."""
@@ -80,14 +80,11 @@ class ToolThreads:
             self._waiting.clear()
             left = frozenset(self._running)
             self._running.clear()
-        ended: list[tuple[_Running, Outcome]] = []
-        with suppress(Empty):
-            while True:
-                ended.append(self._over.get_nowait())
-        over = [(running.job, outcome) for running, outcome in ended if running in left]
-        for running in left.difference(running for running, _ in ended):
-            running.give_up()
-            self._over.put((running, Raised(TimeoutError(), 0.0)))  # for a thread that waits in `next`
+        over = [(running.job, running.over) for running in left if running.over is not None]
+        for running in left:
+            if running.over is None:
+                running.give_up()
+            self._ended.put(running)  # for a thread that waits in `next`
         wind_up(self._loop, over, error)
 
     def start(self) -> None:
@@ -116,14 +113,15 @@ class ToolThreads:
             first = min(running, key=_Running.deadline)
             wait = first.deadline() - monotonic()
             try:
-                ended, over = self._over.get(timeout=None if wait > TIMEOUT_MAX else max(0.0, wait))
+                ended = self._ended.get(timeout=None if wait > TIMEOUT_MAX else max(0.0, wait))
             except Empty:
-                ended, over = first, None
+                ended = first
             with self._lock:
                 was_given_up = ended not in self._running
                 self._running.discard(ended)
             if was_given_up:
                 continue
+            over = ended.over
             if over is None:
                 ended.give_up()
                 over = timed_out(ended.job, monotonic() - ended.began)
@@ -134,20 +132,25 @@ class ToolThreads:
             while self._waiting and len(self._running) < MOST_AT_ONCE:
                 running = _Running(self._waiting.popleft())
                 self._running.add(running)
-                running.start(self._over)
+                running.start(self._ended)
 
 
 class _Running:
-    """A job in a thread of its own."""
+    """A job in a thread of its own, and what became of it, if anything has."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.began = job, monotonic()
+        self.over: Outcome | None = None
         self._given_up: Future[None] = Future()
         self._can_be_cancelled = job.tool.is_async
 
-    def start(self, over: SimpleQueue[tuple[_Running, Outcome]]) -> None:
-        """Begin; in the end this and what became of it are put into the queue."""
-        in_thread(lambda: over.put((self, outcome(self.job, self._awaited))))
+    def start(self, ended: SimpleQueue[_Running]) -> None:
+        """Begin; in the end this is put into the queue."""
+        in_thread(partial(self._run, ended))
+
+    def _run(self, ended: SimpleQueue[_Running]) -> None:
+        self.over = outcome(self.job, self._awaited)
+        ended.put(self)
 
     def deadline(self) -> float:
         """Tell when its time is up."""

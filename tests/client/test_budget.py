@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import anyio
 import pytest
-from anyio import from_thread
+from anyio import from_thread, to_thread
 
 from nemotron_client import (
     ConversationFitted,
@@ -368,3 +368,15 @@ async def test_many_calls_at_once_ask_once_and_are_judged_alike(connect: Connect
             tasks.start_soon(ask)
     assert [list(each) for each in dropped] == [conversation(9)[1:3]] * 16
     assert (server.posts, asked_for_models(server)) == (16, 1)
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_counting_waits_for_none_of_the_threads_that_the_application_is_using(
+    connect: Connect, server: MockServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reply("Whatever")
+    limiter = to_thread.current_default_thread_limiter()
+    monkeypatch.setattr(limiter, "total_tokens", 1)
+    async with limiter:
+        with anyio.fail_after(5):
+            assert await create(connect(budget=ROOMY), [LONG])

@@ -16,6 +16,8 @@ from anyio.abc import TaskStatus
 
 from nemotron_client import APIConnectionError, AsyncNemotron, ConfigurationError, Nemotron
 from nemotron_client._transport.blocking import Blocking
+from nemotron_client._transport.clients import Trust, make_client
+from nemotron_client._transport.http import HTTPClient
 from nemotron_client.testing import MockServer, RecordedRequest, Reply, problem, text
 from tests.client.conftest import Connect
 from tests.client.either import in_thread
@@ -222,3 +224,24 @@ def test_a_process_that_is_forked_while_the_server_is_asked_for_its_models_does_
         child.setattr(os, "getpid", lambda: 0)
         with driver.asking(None):
             pass
+
+
+def test_a_process_that_is_forked_while_its_http_client_is_made_makes_one_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, server: MockServer
+) -> None:
+    made: list[HTTPClient] = []
+
+    def make(proxy: str | None, verify: Trust) -> HTTPClient:
+        made.append(make_client(proxy, verify))
+        if len(made) == 1:
+            with monkeypatch.context() as child:
+                child.setattr(os, "getpid", lambda: 0)
+                assert client.server.live()
+            made[1].close()
+            return made[0]
+        return made[1]
+
+    monkeypatch.setattr("nemotron_client._transport.blocking.make_client", make)
+    with Nemotron(base_url=server.base_url) as client:
+        assert client.server.live()
+    assert len(made) == 2

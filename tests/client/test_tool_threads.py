@@ -1,14 +1,18 @@
 """Threads that run tools: one is kept for the next call, and what was given up may end whenever it likes."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from queue import SimpleQueue
 from threading import Event, Thread, current_thread
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from nemotron_client import ToolLoop, tool
+from nemotron_client._transport.tasks import ToolTasks
 from nemotron_client._transport.threads import ToolThreads, in_thread
 from tests.engine.driving import calling
 
@@ -154,3 +158,117 @@ def test_whoever_waits_is_woken_when_another_thread_ends_it_all() -> None:
     threads.start()
     assert threads.next() is None
     assert loop.run.results == ()
+
+
+class SlowClock:
+    """A clock that is put on by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        for module in ("tasks", "threads"):
+            monkeypatch.setattr(f"nemotron_client._transport.{module}.monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def slow_clock(monkeypatch: pytest.MonkeyPatch) -> SlowClock:
+    return SlowClock(monkeypatch)
+
+
+@pytest.mark.usefixtures("no_thread_is_kept")
+class TestTheEventLoop:
+    """What plain functions do in threads while the event loop is busy with something else."""
+
+    async def test_what_has_ended_counts_though_the_event_loop_came_to_it_too_late(self, slow_clock: SlowClock) -> None:
+        threads: SimpleQueue[Thread] = SimpleQueue()
+
+        def quick() -> str:
+            """Be done at once."""
+            threads.put(current_thread())
+            return "done"
+
+        loop = ToolLoop("Go", [tool(quick, timeout=1)])
+        loop.received(calling(("quick", ""), ("quick", ""), ("quick", "")))
+        async with ToolTasks(loop) as tasks:
+            tasks.start()
+            for _ in range(3):
+                threads.get(timeout=NOW).join(NOW)
+            slow_clock.now = 2.0
+            assert (over := await tasks.next()) is not None
+            assert over.text == "done"
+        assert [result.text for result in loop.run.results] == ["done"] * 3
+
+    async def test_what_a_plain_function_returns_is_awaited_as_if_it_were_called_here(
+        self, slow_clock: SlowClock
+    ) -> None:
+        said = ContextVar("said", default="nothing")
+
+        async def say() -> str:
+            slow_clock.now += 1
+            await checkpoint()
+            return said.get()
+
+        def later() -> Awaitable[str]:
+            """Return what is still to be awaited."""
+            slow_clock.now += 5
+            return say()
+
+        said.set("hello")
+        loop = ToolLoop("Go", [later])
+        loop.received(calling(("later", "")))
+        async with ToolTasks(loop) as tasks:
+            tasks.start()
+            assert (over := await tasks.next()) is not None
+        assert (over.text, over.elapsed) == ("hello", 6.0)
+
+    async def test_what_comes_too_late_is_not_awaited_and_nobody_complains(self, slow_clock: SlowClock) -> None:
+        threads: SimpleQueue[Thread] = SimpleQueue()
+        may_end = Event()
+
+        async def never() -> str:
+            return "never"
+
+        def slow() -> Awaitable[str]:
+            """Take too long."""
+            threads.put(current_thread())
+            may_end.wait(NOW)
+            return never()
+
+        loop = ToolLoop("Go", [tool(slow, timeout=1)])
+        loop.received(calling(("slow", "")))
+        async with ToolTasks(loop) as tasks:
+            tasks.start()
+            slow_clock.now = 2.0
+            assert (over := await tasks.next()) is not None
+            assert over.outcome == "timed_out"
+            may_end.set()
+            threads.get(timeout=NOW).join(NOW)
+            assert await tasks.next() is None
+        gc.collect()
+
+
+@pytest.mark.usefixtures("no_thread_is_kept")
+def test_a_result_that_another_thread_was_just_taking_is_kept_when_the_run_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: SimpleQueue[Thread] = SimpleQueue()
+
+    def quick() -> str:
+        """Be done at once."""
+        begun.put(current_thread())
+        return "done"
+
+    class LeftMeanwhile(SimpleQueue[object]):
+        def get(self, block: bool = True, timeout: float | None = None) -> object:  # noqa: FBT001, FBT002 - as its own
+            found = super().get(block, timeout)
+            threads.__exit__(None, None, None)
+            return found
+
+    loop = ToolLoop("Go", [quick])
+    loop.received(calling(("quick", ""), ("quick", "")))
+    threads = ToolThreads(loop)
+    monkeypatch.setattr(threads, "_ended", LeftMeanwhile())
+    threads.start()
+    for _ in range(2):
+        begun.get(timeout=NOW).join(NOW)
+    assert threads.next() is None
+    assert [result.text for result in loop.run.results] == ["done", "done"]

@@ -332,8 +332,12 @@ def slashed(text: str) -> str:
     return json.dumps(text).replace("/", "\\/")
 
 
+def twice(text: str) -> str:
+    return json.dumps({"upstream": json.dumps({"key": text})})
+
+
 @pytest.mark.parametrize("secret", ["Basic dXNlcjpw/YXNzd29yZA==", 'pass"word\\of/mine'])
-@pytest.mark.parametrize("spelt", [str, json.dumps, slashed], ids=["plain", "json", "slashed"])
+@pytest.mark.parametrize("spelt", [str, json.dumps, slashed, twice], ids=["plain", "json", "slashed", "twice"])
 def test_a_secret_is_taken_out_as_json_spells_it_too(secret: str, spelt: Callable[[str], str]) -> None:
     said = f"refused: {spelt(secret)}".encode()
     kept = redact(said, {"authorization": Secret(secret)})

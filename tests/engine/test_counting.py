@@ -283,3 +283,17 @@ def test_a_server_that_cant_count_says_so() -> None:
         ask(knowing(), "Hi").end(reply(200, {"tokens": []}))
     with pytest.raises(InvalidRequestError):
         ask(knowing(), []).end()
+
+
+def test_a_text_with_calls_at_the_end_is_counted_with_the_results_that_are_missing() -> None:
+    who = knowing()
+    call = {"id": "abcdefgh1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages: list[Message] = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [call]},
+    ]
+    sent = loads(flows.chat_call(who, messages, {"repair": "fill"}, stream=False).body or b"")["messages"]
+    assert len(sent) == 3
+    used = max(TokenCounter(template).count(sent).total for template in TEMPLATES)
+    assert counting.check(who, messages, None, None).used == used
+    assert counting.fit(who, messages, None, None).messages == messages

@@ -462,3 +462,15 @@ def test_a_call_whose_turn_comes_after_its_deadline_fails_at_once() -> None:
     assert hurried.requests == []
     assert events == []
     assert asking(who, timeout=40, now=1.0).end(OK).response.attempts[0].waited == 29.0
+
+
+@pytest.mark.parametrize("timeout", [None, 16])
+def test_a_call_waits_for_its_turn_from_now_on_and_counts_its_time_from_its_begin(timeout: float | None) -> None:
+    who = client()
+    who.shared.brake.limited(sent=10.0, now=10.0, delay=15.0)
+    options = {} if timeout is None else {"timeout": timeout}
+    call = flows.chat_call(who, "Hi", options, stream=False)
+    talk = Talk(flows.chat(who, call, now=20.0, began=10.0))  # it waited for something else before
+    done = talk.end(reply(200, answer(), sent=25.0, now=25.5))
+    assert done.response.attempts[0].waited == 5.0
+    assert done.response.elapsed == 15.5

@@ -191,3 +191,24 @@ def test_any_other_call_asks_again(now: float, options: dict[str, object]) -> No
     again = asking(who, now=now, **options)  # type: ignore[arg-type] # messages is given
     again.end(offering({"id": "m"}), OK)
     assert paths(again) == ["/models", "/chat/completions"]
+
+
+def test_what_one_caller_notes_on_its_error_is_in_no_other_s() -> None:
+    who = own(model=None)
+    with pytest.raises(APIConnectionError) as first:
+        asking(who, max_retries=0).end(failure("refused", now=7.0))
+    vars(first.value)["run"] = "what only the first caller may see"
+    with pytest.raises(APIConnectionError) as second:
+        asking(who, now=6.5, max_retries=0).end()
+    assert second.value.run is None
+    assert who.shared.unanswered is not None
+    assert who.shared.unanswered.error.__traceback__ is not first.value.__traceback__
+
+
+def test_a_call_that_has_time_left_asks_itself_where_another_s_was_up() -> None:
+    who = own(model=None)
+    with pytest.raises(APITimeoutError):
+        asking(who, max_retries=0, timeout=7).end(failure("total", now=7.0))
+    again = asking(who, now=6.5, max_retries=0, timeout=7)
+    again.end(offering({"id": "m"}, now=8.0), OK)
+    assert paths(again) == ["/models", "/chat/completions"]

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from nemotron_client._engine.mistral import Prepared, prepare
 from nemotron_client._engine.naming import make_id
@@ -275,12 +276,26 @@ class TestResults:
         )
 
 
+class Place(BaseModel):
+    city: str
+
+
 class TestCalls:
     def test_arguments_that_are_no_text_become_json(self) -> None:
         history = [user(), asked(call(arguments={"city": "Größe"})), result()]
         assert sent(*history) == [user(), asked(call(arguments='{"city":"Größe"}')), result()]
-        detail = "The arguments of look are a dict; they are sent as JSON text."
+        detail = "The arguments of look are no text; they are sent as JSON."
         assert repairs(*history) == (Repair("arguments", 1, detail),)
+
+    def test_arguments_may_be_an_object_of_the_caller_s_own(self) -> None:
+        history = [user(), asked(call(arguments=Place(city="Oslo"))), result()]
+        assert sent(*history) == [user(), asked(call(arguments='{"city":"Oslo"}')), result()]
+
+    def test_a_call_without_a_name_is_called_so_in_what_is_told(self) -> None:
+        history = [user(), asked(call(name="", arguments="")), result()]
+        assert "The arguments of an unnamed function are no JSON object; {} is sent." in {
+            each.detail for each in repairs(*history)
+        }
 
     @pytest.mark.parametrize(
         "arguments",
