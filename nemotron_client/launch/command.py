@@ -209,12 +209,14 @@ def _at_once(wanted: int, usual: int) -> list[Flag]:
 
 
 def _command(server: Server, flags: Sequence[Flag], environment: Mapping[str, str] | None = None) -> Command:
-    handed_on = (Flag(server.extra, "handed on as given"),) if server.extra else ()
+    given = [
+        Flag(words, "handed on as given; of two of a name the last counts") for words in handed_on.parts(server.extra)
+    ]
     quiet = {
         "HF_HUB_OFFLINE": "1",  # the weights are here: nothing is fetched, and no name is looked up
         "VLLM_NO_USAGE_STATS": "1",  # vLLM would send them to its makers
     }
-    return Command(server.executable, (*flags, *handed_on), quiet | dict(environment or {}))
+    return Command(server.executable, (*flags, *given), quiet | dict(environment or {}))
 
 
 def _natively(server: Server, flags: list[Flag], nodes: int) -> list[Command]:

@@ -6,6 +6,7 @@ handed on with a warning. It was made from the whole list of vLLM 0.32's flags (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,7 @@ _RULES = (
     _Rule("--enforce-eager --no-enforce-eager", _EAGER, refused=False),
 )
 TABLE = {flag: rule for rule in _RULES for flag in rule.flags.split()}
+_FLAG = re.compile(r"--?[A-Za-z]")  # and not -1, which is a value
 _OTHER = "-dc"  # a flag of its own (--diffusion-config), and no beginning of -dcp
 
 
@@ -134,6 +136,17 @@ def warnings(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
         rule = rule_of(word)
         if rule and not rule.refused:
             yield _name(word), rule.why
+
+
+def parts(extra: Sequence[str]) -> list[tuple[str, ...]]:
+    """Divide the words after ``--`` into flags, each with its values."""
+    found: list[tuple[str, ...]] = []
+    for word in extra:
+        if _FLAG.match(word) or not found:
+            found.append((word,))
+        else:
+            found[-1] += (word,)
+    return found
 
 
 def rule_of(word: str) -> _Rule | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nemotron_client.errors import ConfigurationError
-from nemotron_client.launch.handed_on import KEY, TABLE, check, rule_of, warnings
+from nemotron_client.launch.handed_on import KEY, TABLE, check, parts, rule_of, warnings
 from tests.launch.commands import commands
 
 FLAGS = list(json.loads((Path(__file__).parents[1] / "fixtures/vllm-0.32-flags.json").read_text()))
@@ -103,3 +103,9 @@ def test_flags_that_the_plan_does_not_know_of_are_handed_on_with_a_warning() -> 
 def test_so_are_those_that_undo_what_the_command_says_before_them(word: str, why: str) -> None:
     check([word])
     assert [said for _, said in warnings([word])] == [why]
+
+
+def test_the_words_are_divided_into_flags_with_their_values_and_none_is_lost() -> None:
+    given = ["lone", "-O3", "--seed", "-1", "--lora-modules", "a", "b", "-", "--x={}"]
+    assert parts(given) == [("lone",), ("-O3",), ("--seed", "-1"), ("--lora-modules", "a", "b", "-"), ("--x={}",)]
+    assert parts([]) == []
