@@ -34,13 +34,12 @@ class Program:
 
     def __call__(self, *words: str) -> int:
         try:
-            status = main(words)
+            return main(words)
         except SystemExit as exited:  # by argparse
-            status = exited.code
-        captured = self._capture.readouterr()
-        self.out, self.err = captured.out, captured.err
-        assert isinstance(status, int)
-        return status
+            return int(exited.code or 0)
+        finally:
+            captured = self._capture.readouterr()
+            self.out, self.err = captured.out, captured.err
 
     def install(self, name: str, text: str) -> None:
         made = self.home / "bin" / name
@@ -89,7 +88,7 @@ def test_a_plan_says_what_is_wrong_with_the_folder_that_it_was_given(program: Pr
     assert program("plan", "--weights", "w", "--gpus", "1xH200") == 0
     assert "The folder problem weights: there is no tokenizer (tekken.json): copy or" in " ".join(program.out.split())
     assert program("plan", "--weights", "typo", *FIGURES, "--gpus", "8xH100") == 0
-    assert f"problem --weights {program.home}/typo: No such file or directory" in " ".join(program.out.split())
+    assert f"its files: --weights {program.home}/typo: No such file or directory." in " ".join(program.out.split())
 
 
 def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
@@ -178,10 +177,13 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
 
 def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
     assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
-    told = "problem --weights /data/w: No such file or directory: all of this is from what you told of the model"
+    told = (
+        "problem all of this is from what you told of the model, not from its files: --weights /data/w: "
+        "No such file or directory. Give the folder that holds the weight files."
+    )
     assert told in " ".join(program.out.split())
     assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 2
-    assert program.err == "--weights /data/w: No such file or directory.\n"
+    assert program.err == "--weights /data/w: No such file or directory. Give the folder that holds the weight files.\n"
 
 
 def test_weights_that_are_not_whole_are_named_where_their_size_is_needed(program: Program) -> None:
