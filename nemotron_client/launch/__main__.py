@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Of the command line.
 
     Returns:
-        The exit status: of a server that ran, its own; 1 for what can't be; 2 for a wrong command line.
+        The exit status: of a server that ran, its own; else as grep's: 0 for yes; 1 for no (it does not fit, a check
+        found a problem, the server never answered); 2 if what was given can't be used, which is then named.
     """
     status = _status(parse(sys.argv[1:] if arguments is None else arguments))
     try:
@@ -79,7 +80,7 @@ def _status(options: Options) -> int:
         return 128 + 13  # SIGPIPE, by whose name not every system knows it
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:  # before there is a server to pass it on to
         return 128 + signal.SIGINT
 

@@ -184,12 +184,14 @@ def read(folder: Path) -> Checkpoint:
     try:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
-        raise ConfigurationError(f"--weights {folder}: {error.strerror}.") from None
+        raise ConfigurationError(
+            f"--weights {folder}: {error.strerror}. Give the folder that holds the weight files."
+        ) from None
     described = [each for each in (MISTRAL, HF) if each.config in names]
     if not described:
         raise ConfigurationError(
             f"--weights {folder}: neither params.json (Mistral's format) nor config.json (Hugging Face's) is in it. "
-            "Give the folder that holds the weight files themselves."
+            "Give the folder that holds the weight files."
         )
     # Often both are described, and the weight files of one only were downloaded.
     found = next((each for each in described if any(map(each.owns, names))), described[0])

@@ -13,7 +13,7 @@ from nemotron_client.config import MODEL, is_hosted, resolve
 from nemotron_client.errors import ConfigurationError
 
 from . import handed_on
-from .checkpoint import Format
+from .checkpoint import HF, MISTRAL, Format
 from .plan import Plan
 from .sizes import GIB, GPUS, Model
 
@@ -175,7 +175,7 @@ def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Comma
     """Return the command that serves on this machine's CPU, to try things out without a GPU."""
     flags = [
         *_common(server, window),
-        Flag(("--dtype", "bfloat16"), "the CPU has no fp8"),
+        Flag(("--dtype", "bfloat16"), "numbers of 16 bits, which the memory is counted in"),
         Flag(("--enforce-eager",), "start without compiling first"),
         *_at_once(concurrency, _AT_ONCE_ON_CPU),
     ]
@@ -185,18 +185,24 @@ def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Comma
 
 def _common(server: Server, window: int) -> list[Flag]:
     mistral = server.format is None or server.format.name == "mistral"
-    tokenizer = "mistral" if mistral or server.mistral_tokenizer else "auto"
-    load = "mistral" if mistral else "safetensors"
+    if mistral or server.mistral_tokenizer:
+        tokenizer, by = "mistral", "Mistral's own file, tekken.json or tokenizer.model.v*"
+    else:
+        tokenizer, by = "auto", "tokenizer.json, Hugging Face's format"
+    load, config = ("mistral", MISTRAL.config) if mistral else ("safetensors", HF.config)
     return [
         Flag(("serve", str(server.folder)), "start an OpenAI-compatible server for the weights in this folder"),
         Flag(("--served-model-name", MODEL), "the name that clients ask for"),
         Flag(("--host", server.host), "who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone"),
         Flag(("--port", str(server.port)), "where it listens"),
-        Flag(("--tokenizer-mode", tokenizer), "how text becomes tokens: tekken.json, as Mistral ships it"),
-        Flag(("--config-format", "mistral" if mistral else "hf"), "which file describes the model"),
+        Flag(("--tokenizer-mode", tokenizer), f"how text becomes tokens: by {by}"),
+        Flag(("--config-format", "mistral" if mistral else "hf"), f"which file describes the model: {config}"),
         Flag(("--load-format", load), "which files hold the weights"),
         Flag(("--tool-call-parser", "mistral"), "how the model writes tool calls"),
-        Flag(("--enable-auto-tool-choice",), "let it decide to call a tool; without this tool calls stay plain text"),
+        Flag(
+            ("--enable-auto-tool-choice",),
+            "let it decide to call a tool; without this calls stay plain text or are refused",
+        ),
         Flag(("--max-model-len", str(window)), "the window: the longest prompt and answer together, in tokens"),
         Flag(("--enable-prefix-caching",), "work out the start that requests share (system prompt, tools) only once"),
     ]
@@ -209,12 +215,14 @@ def _at_once(wanted: int, usual: int) -> list[Flag]:
 
 
 def _command(server: Server, flags: Sequence[Flag], environment: Mapping[str, str] | None = None) -> Command:
-    handed_on = (Flag(server.extra, "handed on as given"),) if server.extra else ()
+    given = [
+        Flag(words, "handed on as given; of two of a name the last counts") for words in handed_on.parts(server.extra)
+    ]
     quiet = {
         "HF_HUB_OFFLINE": "1",  # the weights are here: nothing is fetched, and no name is looked up
         "VLLM_NO_USAGE_STATS": "1",  # vLLM would send them to its makers
     }
-    return Command(server.executable, (*flags, *handed_on), quiet | dict(environment or {}))
+    return Command(server.executable, (*flags, *given), quiet | dict(environment or {}))
 
 
 def _natively(server: Server, flags: list[Flag], nodes: int) -> list[Command]:

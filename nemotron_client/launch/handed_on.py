@@ -6,6 +6,7 @@ handed on with a warning. It was made from the whole list of vLLM 0.32's flags (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,12 +38,16 @@ _HTTP = "it is watched by plain http: put what speaks https before it"
 _MEMORY = "it takes memory of each GPU that the plan does not count: leave a margin"
 _OFFLOAD = "weights in main memory: each GPU has more left than the plan says, and is slower"
 _AT_ONCE = "fewer requests may run at once than the plan has room for"
+_SET = "it is set already"
+_EAGER = "with --cpu it is set already; on GPUs CUDA graphs are planned for, without which it is slower"
 
 _RULES = (
     # What the plan is made of, and what the machine was looked at for.
     _Rule("--config", "give its settings as flags; here they would go past the plan"),
     _Rule("--model", "use --weights"),
     _Rule("--config-format --hf-config-path --hf-overrides", "the plan is made from the files in --weights"),
+    _Rule("--load-format", "it follows from the files in --weights, which were looked at"),
+    _Rule("--tokenizer --tokenizer-mode", "the tokenizer is the one in --weights, which was looked for"),
     _Rule("--max-model-len", "use --window"),
     _Rule("--dtype --quantization -q --quantization-config", "use --precision"),
     _Rule("--kv-cache-dtype --kv-cache-dtype-skip-layers", "use --kv-cache; the plan counts all layers alike"),
@@ -78,16 +83,32 @@ _RULES = (
     _Rule("--served-model-name", f"it is {MODEL}, which clients look for"),
     _Rule("--response-role", "clients know an answer by the role assistant"),
     _Rule("--runner --convert --tokens-only --skip-tokenizer-init --mm-encoder-only --grpc", _CHAT),
+    _Rule("--help -h", "it starts no server: run `vllm serve --help` itself"),
     _Rule("--api-key", f"set the environment variable {KEY}, which no list of processes shows"),
     _Rule("--hf-token", "the weights are in --weights, and a list of processes would show it"),
     # Handed on, with what the plan does not know of them.
     _Rule("--speculative-config -sc --spec-method --spec-model", _MEMORY, refused=False),
     _Rule("--enable-lora --max-num-batched-tokens --mm-ipc-gpu-memory-gb", _MEMORY, refused=False),
+    _Rule("--performance-mode --no-enable-chunked-prefill --eplb-config", _MEMORY, refused=False),
     _Rule("--cpu-offload-gb --offload-group-size", _OFFLOAD, refused=False),
     _Rule("--max-num-seqs --max-num-active-seqs --max-num-queued-reqs --watermark", _AT_ONCE, refused=False),
+    _Rule("--max-num-queued-tokens --max-num-scheduled-tokens", _AT_ONCE, refused=False),
     _Rule("--shutdown-timeout", "a server that takes longer than 30 seconds to end is killed", refused=False),
+    _Rule("--api-server-count -asc", "with 0 nothing answers, and it is never found ready", refused=False),
+    _Rule(
+        "--logging-config --log-config-file --log-level", "why it ends is looked for in what it prints", refused=False
+    ),
+    # Handed on, though the command says otherwise, or the same, before it.
+    _Rule(
+        "--tool-call-parser", "it takes the place of mistral, which is how the model writes tool calls", refused=False
+    ),
+    _Rule("--no-enable-auto-tool-choice", "tool calls stay plain text or are refused", refused=False),
+    _Rule("--no-enable-prefix-caching", "what requests share is worked out for each of them", refused=False),
+    _Rule("--enable-auto-tool-choice --enable-prefix-caching", _SET, refused=False),
+    _Rule("--enforce-eager --no-enforce-eager", _EAGER, refused=False),
 )
 TABLE = {flag: rule for rule in _RULES for flag in rule.flags.split()}
+_FLAG = re.compile(r"--?[A-Za-z]")  # and not -1, which is a value
 _OTHER = "-dc"  # a flag of its own (--diffusion-config), and no beginning of -dcp
 
 
@@ -115,6 +136,17 @@ def warnings(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
         rule = rule_of(word)
         if rule and not rule.refused:
             yield _name(word), rule.why
+
+
+def parts(extra: Sequence[str]) -> list[tuple[str, ...]]:
+    """Divide the words after ``--`` into flags, each with its values."""
+    found: list[tuple[str, ...]] = []
+    for word in extra:
+        if _FLAG.match(word) or not found:
+            found.append((word,))
+        else:
+            found[-1] += (word,)
+    return found
 
 
 def rule_of(word: str) -> _Rule | None:

@@ -154,7 +154,7 @@ def of_ray(program: str, found: str | None) -> Finding:
 def of_weights(problems: Sequence[str] | str) -> Iterator[Finding]:
     """Judge a folder of weights, from what is wrong with it, or why it can't be read at all."""
     if isinstance(problems, str):
-        yield Finding("problem", problems.rstrip("."), "all of this is from what you told of the model")
+        yield Finding("problem", "all of this is from what you told of the model, not from its files", problems)
         return
     for problem in problems:
         yield Finding("problem", f"weights: {problem}", "copy or download the folder again, whole")

@@ -127,14 +127,14 @@ def _verdict(plan: Plan) -> str:
 
 def of_commands(commands: Sequence[Command]) -> str:
     """Write the command of each node as one would type it, and once what each part is for."""
-    reasons: dict[str, str] = {}
+    reasons: list[tuple[str, str]] = []
     parts: list[str] = []
     for rank, command in enumerate(commands):
         where = f" on node {rank}, the first" if rank == 0 else f" on node {rank}"
         parts += ["The command" + (where if len(commands) > 1 else ""), of_command(command)]
-        reasons |= {name: _SETTINGS[name] for name in command.environment}
-        reasons |= {flag.words[0]: flag.why for flag in command.flags}
-    return "\n\n".join([*parts, "What each part is for", table(list(reasons.items()), "  ")])
+        reasons += ((name, _SETTINGS[name]) for name in command.environment)
+        reasons += ((flag.words[0].partition("=")[0], flag.why) for flag in command.flags)
+    return "\n\n".join([*parts, "What each part is for", table(list(dict.fromkeys(reasons)), "  ")])
 
 
 def of_command(command: Command) -> str:

@@ -68,6 +68,21 @@ def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
     assert value(made.argv, "--tokenizer-mode") == "mistral"
 
 
+@pytest.mark.parametrize(
+    ("server", "tokenizer", "config"),
+    [
+        (SERVER, "Mistral's own file, tekken.json or tokenizer.model.v*", "params.json"),
+        (replace(SERVER, format=HF), "Mistral's own file, tekken.json or tokenizer.model.v*", "config.json"),
+        (replace(SERVER, format=HF, mistral_tokenizer=False), "tokenizer.json, Hugging Face's format", "config.json"),
+    ],
+    ids=["Mistral's", "mixed", "Hugging Face's"],
+)
+def test_the_files_that_are_named_are_those_of_the_folder(server: Server, tokenizer: str, config: str) -> None:
+    reasons = {flag.words[0]: flag.why for flag in command.on_cpu(server, TINY, 1024, 1).flags}
+    assert reasons["--tokenizer-mode"] == f"how text becomes tokens: by {tokenizer}"
+    assert reasons["--config-format"] == f"which file describes the model: {config}"
+
+
 def test_fp8_is_asked_for_where_it_is_planned_and_not_made_again_of_fp8() -> None:
     (made,) = COMMANDS["fp8"]
     assert (value(made.argv, "--quantization"), value(made.argv, "--kv-cache-dtype")) == ("fp8", "fp8")

@@ -135,7 +135,8 @@ def test_an_unknown_version_of_vllm_is_a_warning() -> None:
 
 def test_weights_that_are_not_whole_or_not_here_are_a_problem() -> None:
     assert bad(preflight.of_weights(("a is missing",))) == [("problem", "weights: a is missing")]
-    assert bad(preflight.of_weights("--weights /w: No such folder.")) == [("problem", "--weights /w: No such folder")]
+    (absent,) = preflight.of_weights("--weights /w: No such folder. Give one.")
+    assert (absent.level, absent.remedy) == ("problem", "--weights /w: No such folder. Give one.")
 
 
 def test_flags_that_the_plan_does_not_know_of_are_a_warning() -> None:

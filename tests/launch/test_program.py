@@ -18,7 +18,7 @@ import pytest
 from nemotron_client.launch.__main__ import main
 from nemotron_client.launch.arguments import parse
 from nemotron_client.launch.supervise import Patience
-from tests.launch.folders import hugging_face, mistral, safetensors
+from tests.launch.folders import PARAMS, hugging_face, mistral, safetensors
 from tests.launch.stand_in import ends
 
 FIGURES = ("--params", "123B", "--layers", "88", "--heads", "96", "--kv-heads", "8", "--head-dim", "128")
@@ -33,10 +33,13 @@ class Program:
         self.out = self.err = ""
 
     def __call__(self, *words: str) -> int:
-        status = main(words)
-        captured = self._capture.readouterr()
-        self.out, self.err = captured.out, captured.err
-        return status
+        try:
+            return main(words)
+        except SystemExit as exited:  # by argparse
+            return int(exited.code or 0)
+        finally:
+            captured = self._capture.readouterr()
+            self.out, self.err = captured.out, captured.err
 
     def install(self, name: str, text: str) -> None:
         made = self.home / "bin" / name
@@ -85,7 +88,7 @@ def test_a_plan_says_what_is_wrong_with_the_folder_that_it_was_given(program: Pr
     assert program("plan", "--weights", "w", "--gpus", "1xH200") == 0
     assert "The folder problem weights: there is no tokenizer (tekken.json): copy or" in " ".join(program.out.split())
     assert program("plan", "--weights", "typo", *FIGURES, "--gpus", "8xH100") == 0
-    assert f"problem --weights {program.home}/typo: No such file or directory" in " ".join(program.out.split())
+    assert f"its files: --weights {program.home}/typo: No such file or directory." in " ".join(program.out.split())
 
 
 def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: Program) -> None:
@@ -100,19 +103,44 @@ def test_the_gpus_of_this_machine_are_planned_for_where_none_are_named(program: 
 def test_without_gpus_it_says_so_and_what_to_say(program: Program, smi: str | None, why: str) -> None:
     if smi is not None:
         program.install("nvidia-smi", smi)
-    assert program("plan", *FIGURES) == 1
+    assert program("plan", *FIGURES) == 2
     assert f"This machine has no GPU that can be used ({why}" in program.err
     assert "e.g. --gpus 8xH100" in program.err
 
 
 @pytest.mark.parametrize("gpus", ["8", "8xA100", "xH100", "H100", "٨xH100", "9999999xH100"])
 def test_gpus_that_are_not_known_are_refused_with_those_that_are(program: Program, gpus: str) -> None:
-    assert program("plan", *FIGURES, "--gpus", gpus) == 1
+    assert program("plan", *FIGURES, "--gpus", gpus) == 2
     assert program.err == f"--gpus {gpus!r}: give a number and a kind: 8xH100, 8xH100-NVL, 8xH200, 8xB200.\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--gpus", "H100"), "--gpus 'H100'"),
+        (("--gpus", "0xH100"), "gpus (0)"),
+        (("--gpus", "8xH100", "--port", "99999"), "--port 99999"),
+        (("--gpus", "8xH100", "--port", "0"), "--port: '0'"),
+        (("--gpus", "8xH100", "--host", "http://x"), "--host 'http://x'"),
+        (("--gpus", "8xH100", "--params", "123"), "--params: '123'"),
+        (("--gpus", "8xH100", "--tensor-parallel", "3"), "tensor 3"),
+        (("--gpus", "8xH100", "--nodes", "2"), "give --head"),
+        (("--gpus", "8xH100", "--gpu-memory-utilization", "nan"), "A share of nan"),
+        (("--gpus", "8xH100", "--output", "x"), "--output"),
+        (("--gpus", "8xH100", "--", "--load-format", "dummy"), "--load-format"),
+    ],
+)
+def test_what_was_given_and_can_not_be_used_ends_with_2_whoever_finds_it(
+    program: Program, words: tuple[str, ...], named: str
+) -> None:
+    mistral(program.home / "w", {**PARAMS, "n_heads": 8, "n_kv_heads": 8})
+    assert program("vllm", "--weights", "w", "--dry-run", *words) == 2
+    assert program.out == ""
+    assert named in program.err
+
+
 def test_a_model_that_is_not_described_is_asked_for(program: Program) -> None:
-    assert program("plan", "--gpus", "8xH100") == 1
+    assert program("plan", "--gpus", "8xH100") == 2
     assert "Not known of the model: --params, --layers, --kv-heads, --head-dim" in program.err
 
 
@@ -149,15 +177,18 @@ def test_the_status_of_a_dry_run_says_whether_it_would_be_started_here(program: 
 
 def test_weights_that_are_elsewhere_can_be_described(program: Program) -> None:
     assert program("vllm", "--weights", "/data/w", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
-    told = "problem --weights /data/w: No such file or directory: all of this is from what you told of the model"
+    told = (
+        "problem all of this is from what you told of the model, not from its files: --weights /data/w: "
+        "No such file or directory. Give the folder that holds the weight files."
+    )
     assert told in " ".join(program.out.split())
-    assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 1
-    assert program.err == "--weights /data/w: No such file or directory.\n"
+    assert program("vllm", "--weights", "/data/w", "--gpus", "8xH100", "--dry-run") == 2
+    assert program.err == "--weights /data/w: No such file or directory. Give the folder that holds the weight files.\n"
 
 
 def test_weights_that_are_not_whole_are_named_where_their_size_is_needed(program: Program) -> None:
     (mistral(program.home / "w") / "consolidated.safetensors").write_bytes(safetensors()[:-1])
-    assert program("plan", "--weights", "w", "--gpus", "8xH100") == 1
+    assert program("plan", "--weights", "w", "--gpus", "8xH100") == 2
     known, problem, remedy = program.err.splitlines()
     assert known == "Not known of the model: --params. The weights could not be measured:"
     assert problem.startswith("  consolidated.safetensors: has")
@@ -211,7 +242,7 @@ def test_the_status_is_the_servers_though_nobody_reads_its_log(
 
 
 def test_weights_are_needed_to_serve(program: Program) -> None:
-    assert program("vllm", *FIGURES, "--gpus", "8xH100", "--dry-run") == 1
+    assert program("vllm", *FIGURES, "--gpus", "8xH100", "--dry-run") == 2
     assert program.err.startswith("--weights DIR is needed")
 
 
@@ -237,11 +268,11 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
         file = program.home / f"scripts/serve-node{rank}.sh"
         assert f"--node-rank {rank} " in file.read_text()
         assert file.stat().st_mode & 0o777 == 0o755
-    assert program(*words, "--emit", "script", "--output", "scripts") == 1
+    assert program(*words, "--emit", "script", "--output", "scripts") == 2
     assert program.err == f"{folder}/serve-node0.sh can't be written: File exists. See --output.\n"
-    assert program(*words, "--emit", "script", "--output", "") == 1
+    assert program(*words, "--emit", "script", "--output", "") == 2
     assert program.err.startswith("An empty path was given for a folder")
-    assert program(*words, "--emit", "script", "--output", "a\udcffb") == 1
+    assert program(*words, "--emit", "script", "--output", "a\udcffb") == 2
     assert program.err.startswith("'a\\udcffb': the path holds characters that can't be printed")
 
 
@@ -351,14 +382,14 @@ def test_where_ray_shall_find_the_machines_it_must_be_here(program: Program) -> 
 
 def test_a_window_that_the_model_does_not_have_is_refused_on_the_cpu_too(program: Program) -> None:
     mistral(program.home / "w")
-    assert program("vllm", "--weights", "w", "--cpu", "--window", "200000", "--dry-run") == 1
+    assert program("vllm", "--weights", "w", "--cpu", "--window", "200000", "--dry-run") == 2
     assert program.err == "A window of 200,000 tokens: the model was made for 131,072. Ask for no more.\n"
 
 
 def test_starting_is_for_linux_while_planning_is_for_all(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--dry-run", "--force") == 0
-    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--force") == 1
+    assert program("vllm", "--weights", "/w", *FIGURES, "--gpus", "8xH100", "--force") == 2
     assert program.err.startswith("vLLM is started on Linux only")
 
 
@@ -368,7 +399,7 @@ def test_a_key_that_no_client_could_send_is_refused_before_anything_starts(
     program.install_vllm()
     mistral(program.home / "w")
     monkeypatch.setenv("VLLM_API_KEY", "made up")
-    assert program("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port) == 1
+    assert program("vllm", "--weights", "w", "--cpu", "--window", "1024", "--port", port) == 2
     assert "VLLM_API_KEY can't be sent by a client: api_key holds a character that no key has" in program.err
     assert "made up" not in program.err
 

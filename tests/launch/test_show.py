@@ -120,6 +120,18 @@ def test_a_command_is_shown_as_one_types_it_and_every_part_explained_once() -> N
     assert text.count("join the Ray cluster") == text.count("the name that clients ask for") == 1
 
 
+def test_what_stands_after_the_dashes_has_lines_and_rows_of_its_own_beside_the_launchers() -> None:
+    extra = ("--tool-call-parser", "hermes", "--seed=3", "--lora-modules", "a", "b", "--max-logprobs", "-1")
+    text = show.of_commands([command.on_cpu(Server(folder=Path("/w"), extra=extra), TINY, 1024, 1)])
+    shown, explained = text.split("What each part is for")
+    lines = "--tool-call-parser hermes", "--seed=3", "--lora-modules a b", "--max-logprobs -1"
+    assert shown.rstrip().endswith(" \\\n    ".join(["", *lines]))
+    explained = " ".join(explained.split())
+    assert "--tool-call-parser how the model writes tool calls" in explained
+    for name in ("--tool-call-parser", "--seed", "--lora-modules", "--max-logprobs"):
+        assert f"{name} handed on as given; of two of a name the last counts" in explained
+
+
 @pytest.fixture
 def tell(tmp_path: Path) -> str:
     """Put in place of the program one that tells its arguments and its environment."""
