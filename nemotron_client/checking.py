@@ -29,6 +29,10 @@ from .options import (
 )
 
 _CALL_OPTIONS = frozenset(CallOptions.__annotations__)
+_OF_OTHER_CALLS = {
+    **dict.fromkeys(FormOptions.__annotations__, "parse() and stream_parse()"),
+    **dict.fromkeys((*LoopOptions.__annotations__, "approvals", "claim"), "run_tools() and stream_tools()"),
+}
 _DEFAULTS: Json = {each.name: each.default for kind in (FormSettings, LoopSettings) for each in fields(kind)}
 _Parameters: TypeAlias = type[ChatParameters | TextBody | CallOptions | FormOptions | LoopOptions]
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -124,8 +128,13 @@ def _adapter(name: str, parameters: _Parameters) -> TypeAdapter[Any]:
 def _unknown(name: str, parameters: _Parameters) -> InvalidRequestError:
     if name == "stream":
         return InvalidRequestError("stream() always streams: leave stream out.", parameter=name)
-    close = get_close_matches(name, [*parameters.__annotations__, *_CALL_OPTIONS], n=1, cutoff=0.75)
-    hint = f"Did you mean {close[0]}?" if close else "To send a field that this client doesn't know, use extra_body."
+    close = get_close_matches(name, [*parameters.__annotations__, *_CALL_OPTIONS, *_OF_OTHER_CALLS], n=1, cutoff=0.75)
+    if name in _OF_OTHER_CALLS:
+        hint = f"{_OF_OTHER_CALLS[name]} take it."
+    elif close:
+        hint = f"Did you mean {close[0]}?"
+    else:
+        hint = "To send a field that this client doesn't know, use extra_body."
     return InvalidRequestError(f"{name} is not a parameter. {hint}", parameter=name)
 
 

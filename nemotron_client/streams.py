@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Generic, Protocol, Self
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, Self
 from warnings import warn
 
 from typing_extensions import TypeVar
@@ -98,6 +98,26 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
     ) -> None:
         """Give the connection back at once; cancel the tools that can be, and leave the others to themselves."""
         await self._opened[0].close()
+
+
+def _tell_who_forgot(kind: type, opening: str, *methods: str) -> None:
+    """Say at run time too how it is opened: not in the class, or type checkers would take it for what it isn't yet."""
+    hint = f"This isn't sent yet: open it first, as in `{opening} client.chat.completions.stream(...) as stream:`."
+
+    def refuse(*_: object) -> NoReturn:
+        """Tell how it is opened."""
+        raise TypeError(hint)
+
+    def miss(_: object, name: str) -> NoReturn:
+        msg = f"{kind.__name__!r} object has no attribute {name!r}. {hint}"
+        raise AttributeError(msg)
+
+    for name, method in {**dict.fromkeys(methods, refuse), "__getattr__": miss}.items():
+        setattr(kind, name, method)
+
+
+_tell_who_forgot(UnopenedStream, "with", "__iter__", "__aiter__", "__aenter__", "__aexit__")
+_tell_who_forgot(AsyncUnopenedStream, "async with", "__iter__", "__aiter__", "__enter__", "__exit__")
 
 
 class _State(Generic[ItemT, AnswerT]):

@@ -323,7 +323,7 @@ def as_tool(value: object) -> Tool[..., object]:
     if is_object(value):
         refuse("defined by a dict", "there is no function to run: use Tool.from_schema(name, parameters, function)")
     if not callable(value):
-        refuse(f"{value!r:.40}", "it is no function")
+        refuse(f"{value!r:.40}", "it is no function: give the function itself, without calling it")
     return Tool.from_function(value)
 
 

@@ -241,8 +241,11 @@ class FunctionParameters:
 
 
 def _unusable(what: str, error: Exception) -> str:
-    reason = cut(str(getattr(error, "message", error)).partition("\n")[0].rstrip("."))
-    return f"no JSON schema can be made of the type of {what} ({reason}): use one that JSON can hold"
+    reason = cut(str(getattr(error, "message", error)).partition("\n")[0].partition(". ")[0].rstrip("."))
+    return (
+        f"no JSON schema can be made of the type of {what} ({reason}): use one that JSON can hold, "
+        "or keep it from the model, by ToolContext or functools.partial"
+    )
 
 
 def _keys_of(hint: object) -> Iterator[_Field]:

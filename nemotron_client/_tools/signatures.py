@@ -70,7 +70,7 @@ def name_for(function: Function, given: str | None, tool: type) -> str:
         ToolDefinitionError: It can't be offered.
     """
     if not callable(function):
-        refuse(f"{function!r:.40}", "it is no function")
+        refuse(f"{function!r:.40}", "it is no function: give the function itself, without calling it")
     name = name_of(function) if given is None else given
     if inspect.isclass(function):
         refuse(name, "it is a class: give a function that makes one")

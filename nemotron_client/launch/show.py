@@ -174,8 +174,8 @@ def of_dry_run(*, starts: bool, patience: int) -> str:
             WIDTH,
         )
     return fill(
-        "Nothing was started, and without --dry-run nothing would be here, since there are problems (so the exit "
-        "status is 1). Where none is found, the command above is started.",
+        "Nothing was started. Without --dry-run nothing would be started here either, because of the problems (so the "
+        "exit status is 1). On a machine without such problems, the command above is started.",
         WIDTH,
     )
 

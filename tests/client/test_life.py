@@ -6,7 +6,7 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -228,3 +228,19 @@ def test_where_no_logging_is_set_up_a_warning_is_not_printed_twice(
     with warnings.catch_warnings(action=action):
         observer(None)(BudgetWarned("Little room."))
     assert capsys.readouterr().err == printed
+
+
+def test_whoever_forgets_to_open_a_stream_is_told_how() -> None:
+    forgotten: Any = Nemotron(base_url=LOCAL, model="m").chat.completions.stream(messages="Hi")
+    with pytest.raises(TypeError, match=r"open it first, as in `with client\.chat\.completions\.stream"):
+        iter(forgotten)
+    with pytest.raises(AttributeError, match=r"no attribute 'text_deltas'\. This isn't sent yet: open it first"):
+        forgotten.text_deltas()
+
+
+def test_whoever_opens_a_stream_of_the_asynchronous_client_as_a_blocking_one_is_told_how() -> None:
+    forgotten: Any = AsyncNemotron(base_url=LOCAL, model="m").chat.completions.stream(messages="Hi")
+    with pytest.raises(TypeError, match=r"open it first, as in `async with client\.chat"), forgotten:
+        pass
+    with pytest.raises(TypeError, match="open it first"):
+        aiter(forgotten)

@@ -2,6 +2,7 @@
 
 import inspect
 import pydoc
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from math import inf, nan
@@ -224,12 +225,23 @@ def test_every_parameter_says_what_it_accepts(
         ("tool", "tools"),
         ("timout", "timeout"),
         ("extra_header", "extra_headers"),
+        ("max_turn", "max_turns"),
+        ("aprovals", "approvals"),
+        ("reask", "reasks"),
     ],
 )
 def test_a_misspelt_name_gets_a_suggestion(name: str, meant: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"{name} is not a parameter. Did you mean {meant}?") as caught:
         check({name: None, "seed": 1} | {name: 5}, ChatParameters)
     assert caught.value.parameter == name
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"), [("claim", "run_tools() and stream_tools()"), ("reasks", "parse() and stream_parse()")]
+)
+def test_an_option_of_another_call_is_told_where_it_belongs(name: str, calls: str) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(f"{name} is not a parameter. {calls} take it.")):
+        check({name: 1}, ChatParameters)
 
 
 def test_an_unknown_name_gets_the_way_to_send_it() -> None:

@@ -368,7 +368,7 @@ vars(unreadable)["__signature__"] = "none"
         (User, "Tool User: it is a class: give a function that makes one."),
         (yields, "Tool yields: it yields: return a list instead."),
         (partial(yields_asynchronously), "Tool yields_asynchronously: it yields: return a list instead."),
-        ("get_weather", "Tool 'get_weather': it is no function."),
+        ("get_weather", "Tool 'get_weather': it is no function: give the function itself, without calling it."),
         (print, "Tool print: the model can't give *args, which has no names: take a list instead."),
         (unreadable, "Tool unreadable: its signature can't be read: wrap it in a function of your own."),
         (

@@ -156,7 +156,7 @@ def test_a_dry_run_without_gpus_explains_everything_and_starts_nothing(program: 
         "problem no GPU: nvidia-smi, which comes with NVIDIA's driver, is not installed: run this where 8x H100",
         "problem 'vllm' is not a program here: pip install vllm==0.32.0",
         "ok weights: all files are there",
-        "Nothing was started, and without --dry-run nothing would be here",
+        "Nothing was started. Without --dry-run nothing would be started here either, because of the",
         'client = Nemotron(base_url="http://127.0.0.1:8000/v1")',
     ):
         assert words in " ".join(program.out.split())
