@@ -5,7 +5,7 @@ import json
 import re
 import string
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -110,6 +110,37 @@ def test_a_secret_is_taken_out_of_base64_whatever_stands_around_it(
     assert len(kept) <= 2 + len("***") + 4 * (len(before) + len(after) + 6) // 3
 
 
+@pytest.mark.parametrize(
+    "echoed",
+    [
+        r'{"told": "You sent abc\/def-1234 here"}',
+        r'{"told": "You sent abc/def\u002d1234 here"}',
+        r'{"told": "You sent \u0061bc/def-1234 here"}',
+        r'{"told": "{\"sent\": \"abc\\/def-1234\"} here"}',
+        r'{"told": "{\"sent\": \"abc/def\\u002D1234\"} here"}',
+        r"It is no JSON: abc\/def-1234 here",
+    ],
+)
+def test_a_secret_is_found_in_json_that_escapes_more_than_it_must(echoed: str) -> None:
+    redactor = Redactor()
+    redactor.learn({"authorization": "Bearer abc/def-1234"})
+    kept = redactor.text(echoed)
+    assert "***" in kept
+    assert kept.endswith(echoed[-5:])
+    assert not {"bc", "def", "1234", "u002", "u0061"} & set(re.findall(r"u00\d\d|bc|def|1234", kept))
+    assert redactor.chunks([echoed]) == [kept]
+
+
+def test_what_looks_like_a_secret_or_has_its_name_is_found_behind_escapes_too() -> None:
+    assert Redactor().text(r'{"a": "nvapi\u002dabc", "b": "\ud83d\ude00"}') == r'{"a": "***", "b": "\ud83d\ude00"}'
+    told = r'{"arguments": "{\u0022password\u0022: \u0022hunter2\u0022}", "more": "x\\u0022"}'
+    assert Redactor().text(told) == told.replace("hunter2", "***")
+
+
+def test_a_secret_that_is_the_name_of_a_parameter_is_taken_out_of_the_query() -> None:
+    assert Redactor().query("nvapi-abcdefghijk123456&b=1") == "b=1&***="
+
+
 def test_credentials_that_are_no_base64_are_taken_out_as_they_are() -> None:
     redactor = Redactor()
     redactor.learn({"authorization": "Basic not-base-64!"})
@@ -185,6 +216,11 @@ def test_what_is_too_short_to_keep_anybody_out_spoils_no_text() -> None:
         ("eyJhbGciOiJIUzI1.eyJzdWIi.c2ln", "***"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----.", "***."),
         ("-----BEGIN PRIVATE KEY-----\nabc", "***"),
+        (
+            '{"auth": "a", "db_pass": "b", "pwd": "c", "passcode": "d"}',
+            '{"auth": "***", "db_pass": "***", "pwd": "***", "passcode": "***"}',
+        ),
+        ('{"signature": "a", "compass": "b", "author": "c"}', '{"signature": "***", "compass": "b", "author": "c"}'),
     ],
 )
 def test_a_secret_is_known_by_its_name_or_its_looks(text: str, expected: str) -> None:
@@ -218,6 +254,10 @@ def test_other_headers_are_kept(name: str) -> None:
 def test_a_schema_that_names_a_secret_is_no_secret_but_a_number_can_be_one() -> None:
     schema: JsonValue = {"properties": {"api_key": {"type": "string", "description": "The key"}}}
     assert Redactor().json(schema) == schema
+    either: JsonValue = {"password": {"type": ["string", "null"]}, "secret": {"anyOf": [{"$ref": "#/$defs/a"}]}}
+    assert Redactor().json(either) == either
+    held: JsonValue = {"credential": {"type": "string", "value": "hunter2hunter2"}, "secret": {"type": "key"}}
+    assert Redactor().json(held) == {"credential": {"type": "***", "value": "***"}, "secret": {"type": "***"}}
     assert Redactor().json({"password": 1234, "secret": True, "cookies": {"a": "b"}}) == {
         "password": 0,
         "secret": True,
@@ -260,6 +300,68 @@ def test_a_key_that_a_choice_spells_out_while_another_speaks_is_found(end: str) 
     assert "abc" not in kept
     assert "def-ghi" not in kept
     assert "day" in kept
+
+
+KEY = "nvapi-abc123def456"
+
+
+def told_in_tokens(text: str, *, as_ids: bool = False) -> dict[str, Any]:
+    """Return what vLLM tells of the tokens of a choice, each token two letters."""
+    tokens = [text[start : start + 2] for start in range(0, len(text), 2)]
+    ids = [1000 + ord(token[0]) for token in tokens]
+    names = [f"token_id:{token}" for token in ids] if as_ids else tokens
+    entries = [
+        {"token": name, "logprob": 0.0, "bytes": [*token.encode()]} for name, token in zip(names, tokens, strict=True)
+    ]
+    rows = [{**entry, "top_logprobs": [entry, {**entry, "token": "zz"}]} for entry in entries]
+    return {
+        "logprobs": {
+            "content": [*rows],
+            "tokens": [*names],
+            "token_logprobs": [0.0] * len(ids),
+            "top_logprobs": [{name: 0.0} for name in names],
+        },
+        "token_ids": [*ids],
+        "prompt_token_ids": [*ids],
+        "prompt_logprobs": [
+            None,
+            *({str(each): {"decoded_token": name}} for each, name in zip(ids, names, strict=True)),
+        ],
+    }
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_key_is_not_told_token_by_token_either(*, stream: bool, as_ids: bool) -> None:
+    pieces = ["The key ", "is nv", "api-abc1", "23def456", "."] if stream else [f"The key is {KEY}."]
+    events = [
+        json.dumps({"choices": [{"index": 0, "text": piece, **told_in_tokens(piece, as_ids=as_ids)}]})
+        for piece in pieces
+    ]
+    kept = "".join(Redactor().chunks([f"data: {event}\n\n" for event in events] if stream else events))
+    choices = [json.loads(each.removeprefix("data: "))["choices"][0] for each in kept.split("\n\n") if each]
+    assert "".join(choice["text"] for choice in choices) == "The key is ***."
+    for choice in choices:
+        assert {entry["token"] for entry in choice["logprobs"]["content"]} == {"***"}
+        assert not any(entry["bytes"] or entry["top_logprobs"] for entry in choice["logprobs"]["content"])
+        assert choice["logprobs"]["tokens"] == choice["logprobs"]["top_logprobs"] == []
+        assert choice["token_ids"] == choice["prompt_token_ids"] == choice["prompt_logprobs"] == []
+
+
+def test_a_key_that_only_log_probabilities_tell_is_found() -> None:
+    rows = told_in_tokens(KEY)["logprobs"]["content"]
+    plain = [{**row, "top_logprobs": []} for row in rows]
+    (kept,) = Redactor().chunks([json.dumps({"logprobs": {"content": plain}})])
+    assert {row["token"] for row in json.loads(kept)["logprobs"]["content"]} == {"***", ""}
+
+
+def test_tokens_stay_where_no_secret_was_and_go_where_the_request_held_one() -> None:
+    body = json.dumps({"choices": [{"text": "Hello", **told_in_tokens("Hello")}]})
+    assert Redactor().chunks([body]) == [body]
+    (kept,) = Redactor().chunks([body], asked=True)
+    assert json.loads(kept)["choices"][0]["token_ids"] == []
+    (broken,) = Redactor().chunks([body[: body.index('"prompt_token_ids"') + 25]], asked=True)
+    assert broken.endswith('"prompt_token_ids": [')
 
 
 # --- What the user adds ---
