@@ -74,6 +74,25 @@ def test_a_mistake_in_the_script_of_a_fake_fails_the_test_that_swallowed_it(run:
     done.assert_outcomes(passed=1, errors=1, failed=1)
 
 
+def test_a_test_that_fails_is_told_of_the_end_of_its_script_and_no_warning_masks_it(run: Run) -> None:
+    done = run(
+        """
+    def test_failed(nemotron_fake):
+        nemotron_fake.reply("One")
+        assert ask(nemotron_fake.client()) == ask(nemotron_fake.client(), "Really?")
+
+    def test_skipped(nemotron_fake):
+        nemotron_fake.reply("One")
+        ask(nemotron_fake.client()), ask(nemotron_fake.client())
+        pytest.skip("not now")
+    """,
+        "-W",
+        "error",
+    )
+    done.assert_outcomes(failed=1, skipped=1)
+    done.stdout.fnmatch_lines(["*The script ended after its reply 1. Answered without it: 'Really?'.*"])
+
+
 # --- Cassettes ---
 
 RECORDED = """
