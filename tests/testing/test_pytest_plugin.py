@@ -274,6 +274,48 @@ def test_the_guard_fails_tests_that_would_leave_this_machine_whatever_they_swall
     )
 
 
+LATE = """
+    import socket
+    import threading
+
+    def connect():
+        try:
+            socket.create_connection(("192.0.2.1", 80))
+        except BaseException:
+            pass
+
+    def connect_elsewhere():
+        thread = threading.Thread(target=connect)
+        thread.start()
+        thread.join()
+
+    @pytest.fixture
+    def ends_badly({guard}):
+        yield
+        connect_elsewhere()
+
+    @pytest.fixture
+    def begins_badly({guard}):
+        socket.create_connection(("192.0.2.2", 80))
+
+    def test_passes(ends_badly):
+        pass
+
+    def test_fails_before(ends_badly):
+        connect_elsewhere()
+
+    def test_never_runs(begins_badly):
+        pass
+"""
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_what_a_fixture_meets_after_the_test_is_told_once(run: Run, *, everywhere: bool) -> None:
+    done = run(LATE.format(guard="" if everywhere else "nemotron_guard"), "-o", f"nemotron_guard={everywhere}")
+    done.assert_outcomes(passed=1, failed=1, errors=3)
+    done.stdout.fnmatch_lines(["*The network guard refused a connection to 192.0.2.1, port 80.*"])
+
+
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Know no name at all, without asking anybody."""
@@ -324,12 +366,23 @@ def test_recording_is_let_through(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "0.0.0.0", "", None],  # noqa: S104 - not bound
+    ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost", "0.0.0.0", "", None],  # noqa: S104 - not bound
 )
 def test_this_machine_is_not_guarded(host: str | None) -> None:
     for given in (host, host and host.encode()):
         with GUARD.on(), suppress(OSError):  # not every system has IPv6
             socket.getaddrinfo(given, 80)
+            socket.getaddrinfo(host=given, port=80)
+            socket.getaddrinfo(given, port=80)
+
+
+def test_names_are_guarded_however_they_are_given_and_calls_that_are_wrong_fail_as_ever() -> None:
+    with GUARD.on():
+        for arguments, options in (((), {"host": "a.example", "port": 80}), (("a.example",), {"port": 80})):
+            with pytest.raises(pytest.fail.Exception, match=r"a\.example, port 80"):
+                socket.getaddrinfo(*arguments, **options)
+        with pytest.raises(TypeError):
+            socket.getaddrinfo()  # type: ignore[call-arg] # pyright: ignore[reportCallIssue] - what is wrong
 
 
 def test_what_is_no_internet_address_is_not_guarded_and_the_end_of_the_guard_leaves_nothing_behind() -> None:
