@@ -159,12 +159,14 @@ class ChatBody(Body):
 
 
 _Tokens: TypeAlias = list[Annotated[int, Field(ge=0)]]
+Prompt: TypeAlias = _Tokens | list[_Tokens] | str | list[str]
+"""What a text completion goes on from: a text, the ids of tokens, or several of one of these."""
 
 
 class TextBody(Body):
     """A body for /v1/completions."""
 
-    prompt: _Tokens | list[_Tokens] | str | list[str] | None = None
+    prompt: Prompt | None = None
     echo: bool | None = False
     logprobs: int | None = None
     suffix: str | None = None

@@ -234,7 +234,7 @@ class _Compiler:
         """Say what an object or array must have and can't."""
         if schema.get("type") == "object":
             named = _named(schema.get("properties"))
-            for name in map(str, _array(schema.get("required"))):
+            for name in dict.fromkeys(map(str, _array(schema.get("required")))):  # one may be named again and again
                 if self._reason(named.get(name, schema.get("additionalProperties"))) is not None:
                     return f"required property '{name}' is unsatisfiable"
         if schema.get("type") == "array" and _count(schema.get("minItems")) and self._reason(schema.get("items")):
@@ -299,9 +299,9 @@ def _are_disjoint(one: object, other: object) -> bool:
     kinds, rest = _kinds(one), _kinds(other)
     if kinds and rest and not kinds & rest:
         return True
-    both = [name for name in _array(one.get("required")) if name in _array(other.get("required"))]
+    both = set(map(str, _array(one.get("required")))) & set(map(str, _array(other.get("required"))))
     named, with_names = _named(one.get("properties")), _named(other.get("properties"))
-    return any(_are_disjoint(named.get(str(name)), with_names.get(str(name))) for name in both)
+    return any(_are_disjoint(named.get(name), with_names.get(name)) for name in both)
 
 
 def _values(schema: Schema) -> Sequence[object]:

@@ -84,7 +84,7 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
     if not request.body:
         return invalid("body", "missing", "Field required", None)
     try:
-        fields = json.loads(request.body)
+        fields: object = request.json  # read once, for at another depth it may be too deep
     except json.JSONDecodeError as wrong:
         return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
     except (ValueError, RecursionError):  # no UTF-8, thousands of digits, or nested too deeply

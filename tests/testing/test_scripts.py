@@ -197,7 +197,7 @@ def notes(failed: pytest.ExceptionInfo[BaseException]) -> list[str]:
         (b'{"messages": 5}', "POST /v1/completions"),
         (b'{"messages": ["x"]}', "POST /v1/completions"),
         (b"[" * 3000, "POST /v1/completions"),
-        (b'{"prompt": 5}', "POST /v1/completions"),
+        (b'{"prompt": 5}', "''"),
         (b'{"prompt": "Hi"}', "'Hi'"),
     ],
     ids=range(7),
