@@ -185,7 +185,7 @@ class _Filling:
         if self.left <= 0:
             return None
         value = self._value(part if is_object(part) else {}, key)  # what is no object is true or false
-        self.left -= 1 if isinstance(value, list | dict) else len(str(value)) + 1
+        self.left -= 1 if is_object(value) or is_array(value) else len(str(value)) + 1
         return value
 
     def _value(self, schema: Mapping[str, Any], key: str) -> object:

@@ -32,7 +32,7 @@ class _Outcomes:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         if call.excinfo is not None:
-            for explain in item.stash.get(_EXPLAINING, []):
+            for explain in item.stash.get(_EXPLAINING, list[Explain]()):
                 explain(call.excinfo.value)
         report = yield
         item.stash[_FAILED] = call.excinfo is not None

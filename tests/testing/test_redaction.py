@@ -349,8 +349,8 @@ def test_a_key_is_not_told_token_by_token_either(*, stream: bool, as_ids: bool) 
 
 
 def test_a_key_that_only_log_probabilities_tell_is_found() -> None:
-    rows = told_in_tokens(KEY)["logprobs"]["content"]
-    plain = [{**row, "top_logprobs": []} for row in rows]
+    rows: list[dict[str, object]] = told_in_tokens(KEY)["logprobs"]["content"]
+    plain: list[dict[str, object]] = [{**row, "top_logprobs": []} for row in rows]
     (kept,) = Redactor().chunks([json.dumps({"logprobs": {"content": plain}})])
     assert {row["token"] for row in json.loads(kept)["logprobs"]["content"]} == {"***", ""}
 
@@ -386,3 +386,4 @@ def test_a_text_or_a_pattern_of_the_users_own_is_taken_out() -> None:
     assert redactor.text("Jane (Doe), 555-1234, id=42") == "***, ***, id=***"
     assert redactor.chunks(["Jane ", "(Doe)", " 555", "-1234"]) == ["***", "", " ***", ""]
     assert redactor.json({"Jane (Doe)": ["555-1234", None]}) == {"***": ["***", None]}
+    assert Redactor(["Jane (Doe", "ne (Doe)"]).text("I am Jane (Doe).") == "I am ***."
