@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import logprobs
 from nemotron_client.testing.counting import answer_tokens
+from nemotron_client.testing.forms import StreamOptions
+from nemotron_client.testing.grammar import is_text
 from nemotron_client.testing.limits import MOST_CHOICES
 from nemotron_client.testing.recorded import RecordedRequest, text_of
 from nemotron_client.testing.replies import MODEL, Reply
@@ -55,7 +57,7 @@ class Answer:
         Raises:
             TypeError: The text is none.
         """
-        if not _is_text(self.text):
+        if not is_text(self.text):
             raise TypeError(f"The text of an answer is a str, not {self.text!r}.")
 
     def __call__(self, request: RecordedRequest) -> Reply:
@@ -73,7 +75,7 @@ class Asked(BaseModel):
 
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = 1
     stream: bool | None = False
-    stream_options: "_StreamOptions | None" = None
+    stream_options: StreamOptions | None = None
     echo: bool | None = False
     logprobs: bool | int | None = None
     top_logprobs: int | None = None
@@ -88,11 +90,6 @@ class Asked(BaseModel):
             return cls.model_validate(fields)
         except ValidationError:
             return cls(stream=bool(fields.get("stream")))
-
-
-class _StreamOptions(BaseModel):
-    include_usage: bool | None = False
-    continuous_usage_stats: bool | None = False
 
 
 def choices_of(fields: Mapping[str, Any]) -> int:
@@ -116,7 +113,7 @@ class _Rendering:
         self._asked = Asked.read(self._fields)
         self._chat = request.path.endswith("/chat/completions")
         self._count = choices_of(self._fields)
-        options = self._asked.stream_options or _StreamOptions()
+        options = self._asked.stream_options or StreamOptions()
         self._tells_usage = bool(options.include_usage)
         self._tells_all_usage = self._tells_usage and bool(options.continuous_usage_stats)
         # `logprobs` is a number in a text completion, of which 0 asks for the token itself.
@@ -339,10 +336,6 @@ def _fields_of(request: RecordedRequest) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if is_object(fields) else {}
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _event(document: Mapping[str, object]) -> bytes:

@@ -52,7 +52,9 @@ class _LegacyStructuralTag(BaseModel):
     triggers: list[str]
 
 
-class _StreamOptions(BaseModel):
+class StreamOptions(BaseModel):
+    """What the chunks of a stream tell besides."""
+
     include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
 
@@ -84,7 +86,7 @@ class Body(BaseModel):
     seed: _Signed | None = None
     stop: _Stop = None
     stream: bool | None = False
-    stream_options: _StreamOptions | None = None
+    stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
     user: str | None = None

@@ -134,7 +134,8 @@ def _between_slashes(pattern: str) -> str:
     return written.translate(_WRITTEN)
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Tell a text, where a checker of types is sure of it and a caller may not have one."""
     return isinstance(value, str)
 
 
@@ -147,15 +148,15 @@ def _expected(what: str, fits: Callable[[object], bool]) -> _Form:
 
 _COUNT = _expected("positive integer", lambda value: type(value) is int and value >= 0)
 _NUMBER = _expected("f64", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
-_STRING = _expected("string", _is_text)
+_STRING = _expected("string", is_text)
 _ARRAY: _Form = is_array, "{name} must be an array"
 _FORMS: Mapping[str, tuple[str | None, _Form]] = {
     # keyword: the type that it is of, and its form
     "type": (
         None,
-        (lambda value: _is_text(value) or is_array(value), "type must be a string or array of strings"),
+        (lambda value: is_text(value) or is_array(value), "type must be a string or array of strings"),
     ),
-    "$ref": (None, (_is_text, "$ref must be a string, got {value}")),
+    "$ref": (None, (is_text, "$ref must be a string, got {value}")),
     **dict.fromkeys(("enum", "anyOf", "oneOf", "allOf"), (None, _ARRAY)),
     **dict.fromkeys(("minLength", "maxLength"), ("string", _COUNT)),
     **dict.fromkeys(("pattern", "format"), ("string", _STRING)),

@@ -4,7 +4,6 @@ The vocabulary is loaded with the first use.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
@@ -39,7 +38,9 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 def text_ids(text: str) -> list[int]:
     """Return the tokens of a text."""
-    return [CONTROLS + rank for piece in _short(text) for rank in _encoding().encode_ordinary(piece)]
+    from nemotron_client._tekken import pieces
+
+    return [CONTROLS + rank for piece in pieces(text) for rank in _encoding().encode_ordinary(piece)]
 
 
 def shared_ids(parts: Sequence[str]) -> list[list[int]]:
@@ -179,15 +180,6 @@ def _text(content: str | Sequence[Any] | None) -> str:
         return content
     texts = (part.get("text") if is_object(part) else part for part in content or ())
     return "\n\n".join(text for text in texts if isinstance(text, str) and text)
-
-
-def _short(text: str) -> list[str]:
-    """Cut a text that has more blanks in a row than tiktoken bears, as `_tekken.encoded` does."""
-    from nemotron_client._tekken import LONGEST_BLANK
-
-    if len(text) <= LONGEST_BLANK or not any(len(blank) > LONGEST_BLANK for blank in re.findall(r"\s+", text)):
-        return [text]
-    return [text[start : start + LONGEST_BLANK] for start in range(0, len(text), LONGEST_BLANK)]
 
 
 def _encoding() -> "Encoding":
