@@ -278,6 +278,30 @@ def test_what_an_answer_has_under_the_name_of_a_secret_is_in_no_file(
     assert "shown" in written
 
 
+@pytest.mark.parametrize("said", ["Yes.", f"It is {KEY}."])
+def test_a_key_is_in_no_file_as_tokens_and_what_is_left_can_be_replayed(
+    path: Path, server: MockServer, said: str
+) -> None:
+    server.reply(said)
+    modes: list[Mode] = ["record", "replay"]
+    for mode in modes:
+        with Cassette(path, mode) as cassette:
+            client = cassette.client(base_url=server.base_url, model=MODEL, api_key=KEY)
+            done = client.chat.completions.create(
+                messages=f"Is it {KEY}?",
+                logprobs=True,
+                top_logprobs=2,
+                return_token_ids=True,
+                prompt_logprobs=1,
+            )
+        assert done.text == (said if mode == "record" else said.replace(KEY, "***"))
+    (held,) = held_in(path)["recordings"]
+    answer = held["response"]["json"]
+    assert answer["prompt_token_ids"] == answer["prompt_logprobs"] == answer["choices"][0]["token_ids"] == []
+    assert {row["token"] for row in answer["choices"][0]["logprobs"]["content"]} == {"***"}
+    assert not any(row["bytes"] for row in answer["choices"][0]["logprobs"]["content"])
+
+
 # --- A cassette as a script ---
 
 
