@@ -71,7 +71,8 @@ def nemotron_redact() -> Iterable[Redaction]:
 @pytest.fixture
 def nemotron_guard(request: pytest.FixtureRequest) -> Generator[None]:
     """Refuse connections that leave this machine."""
-    from nemotron_client.testing.guard import guarding
+    from nemotron_client.testing.guard import GUARD, guarding
 
     with guarding(request.node):
         yield
+        GUARD.tell()  # what fixtures met after the test

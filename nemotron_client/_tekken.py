@@ -69,10 +69,14 @@ class Counts:
 def encoded(text: str) -> int:
     """Count a text."""
     # Not encode(), which would look for control tokens: text that looks like one is text.
+    return sum(len(ENCODING.encode_ordinary(piece)) for piece in pieces(text))
+
+
+def pieces(text: str) -> list[str]:
+    """Cut a text that has more blanks in a row than tiktoken bears."""
     if len(text) <= LONGEST_BLANK or not any(len(blank) > LONGEST_BLANK for blank in re.findall(r"\s+", text)):
-        return len(ENCODING.encode_ordinary(text))
-    pieces = (text[start : start + LONGEST_BLANK] for start in range(0, len(text), LONGEST_BLANK))
-    return sum(len(ENCODING.encode_ordinary(piece)) for piece in pieces)
+        return [text]
+    return [text[start : start + LONGEST_BLANK] for start in range(0, len(text), LONGEST_BLANK)]
 
 
 count = Counts(encoded)

@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import logprobs
 from nemotron_client.testing.counting import answer_tokens
+from nemotron_client.testing.forms import StreamOptions
+from nemotron_client.testing.grammar import is_text
+from nemotron_client.testing.limits import MOST_CHOICES
 from nemotron_client.testing.recorded import RecordedRequest, text_of
 from nemotron_client.testing.replies import MODEL, Reply
 from nemotron_client.testing.tokenizing import END, call_ids, prompt_ids, prompts, shared_ids, spelled
@@ -53,7 +57,7 @@ class Answer:
         Raises:
             TypeError: The text is none.
         """
-        if not _is_text(self.text):
+        if not is_text(self.text):
             raise TypeError(f"The text of an answer is a str, not {self.text!r}.")
 
     def __call__(self, request: RecordedRequest) -> Reply:
@@ -69,9 +73,9 @@ def words(content: str) -> list[str]:
 class Asked(BaseModel):
     """What of a request decides about the form of its answer."""
 
-    n: int | None = 1
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = 1
     stream: bool | None = False
-    stream_options: "_StreamOptions | None" = None
+    stream_options: StreamOptions | None = None
     echo: bool | None = False
     logprobs: bool | int | None = None
     top_logprobs: int | None = None
@@ -86,11 +90,6 @@ class Asked(BaseModel):
             return cls.model_validate(fields)
         except ValidationError:
             return cls(stream=bool(fields.get("stream")))
-
-
-class _StreamOptions(BaseModel):
-    include_usage: bool | None = False
-    continuous_usage_stats: bool | None = False
 
 
 def choices_of(fields: Mapping[str, Any]) -> int:
@@ -110,11 +109,11 @@ class _Rendering:
     """Put an answer into the form that a request asks for."""
 
     def __init__(self, answer: Answer, request: RecordedRequest) -> None:
-        self._answer, self._request, self._fields = answer, request, request.json
+        self._answer, self._request, self._fields = answer, request, _fields_of(request)
         self._asked = Asked.read(self._fields)
         self._chat = request.path.endswith("/chat/completions")
         self._count = choices_of(self._fields)
-        options = self._asked.stream_options or _StreamOptions()
+        options = self._asked.stream_options or StreamOptions()
         self._tells_usage = bool(options.include_usage)
         self._tells_all_usage = self._tells_usage and bool(options.continuous_usage_stats)
         # `logprobs` is a number in a text completion, of which 0 asks for the token itself.
@@ -179,16 +178,19 @@ class _Rendering:
         return prompt_ids(self._fields)
 
     def _prompt_of(self, index: int) -> list[int]:
-        return self._prompts[index // (self._asked.n or 1)]
+        """Return the tokens of a choice's prompt; none of one that only a script answers."""
+        return self._prompts[index // (self._asked.n or 1)] if self._prompts else []
 
     def _echoed(self, index: int) -> str:
         """Return what stands before the answer, if that was asked for: the prompt, or the answer that is continued."""
         if not self._asked.echo:
             return ""
         if self._chat:
-            last = self._fields["messages"][-1]
-            return text_of(last.get("content")) if last["role"] == "assistant" else ""
-        prompt = prompts(self._fields["prompt"])[index // (self._asked.n or 1)]
+            messages = self._fields.get("messages")
+            last = messages[-1] if messages and is_array(messages) else None
+            return text_of(last.get("content")) if is_object(last) and last.get("role") == "assistant" else ""
+        several = prompts(self._fields.get("prompt"))
+        prompt = several[index // (self._asked.n or 1)] if several else ""
         return prompt if isinstance(prompt, str) else spelled(prompt)
 
     # --- As a body ---
@@ -222,9 +224,10 @@ class _Rendering:
         most = self._asked.prompt_logprobs
         if most is None and self._asked.echo:
             most = self._asked.top_logprobs or 0 if self._chat else self._alternatives
+        ids = self._prompt_of(index) if most is not None or self._asked.return_token_ids else []
         return {
-            "prompt_logprobs": None if most is None else logprobs.of_prompt(self._prompt_of(index), most),
-            "prompt_token_ids": self._prompt_of(index) if self._asked.return_token_ids else None,
+            "prompt_logprobs": logprobs.of_prompt(ids, most) if ids and most is not None else None,
+            "prompt_token_ids": (ids or None) if self._asked.return_token_ids else None,
         }
 
     def _message(self, echoed: str) -> dict[str, object]:
@@ -244,8 +247,12 @@ class _Rendering:
 
     def _counted(self) -> dict[str, object]:
         each = answer_tokens(self._answer.text, self._answer.tool_calls, ended=self._is_ended)
-        prompt, completion = self._request.tokens, each * self._count
+        prompt, completion = self._prompt_tokens, each * self._count
         return {"prompt_tokens": prompt, "total_tokens": prompt + completion, "completion_tokens": completion}
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return self._request.tokens if self._fields else 0
 
     def _logprobs(self, ids: Sequence[int], *, offset: int = 0, begins: bool = False) -> dict[str, object] | None:
         most = self._alternatives
@@ -280,7 +287,7 @@ class _Rendering:
     def _beginning(self, head: Mapping[str, object]) -> Iterator[bytes]:
         """Yield what comes before a chat's answer: the role, and the answer that is continued if it is wanted."""
         role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
-        ids = self._prompt_of(0) if self._asked.return_token_ids else None
+        ids = (self._prompt_of(0) or None) if self._asked.return_token_ids else None
         rest = {**self._usage_so_far(0), "prompt_token_ids": ids, "prompt_text": None}
         indexes = range(self._count)
         yield from (_event({**head, "choices": [{"index": index, **role}], **rest}) for index in indexes)
@@ -306,7 +313,7 @@ class _Rendering:
             "text": f"{echoed if first else ''}{piece.delta.get('content', '')}",
             "logprobs": chances,
             **(self._ending if last else {"finish_reason": None, "stop_reason": None}),
-            "prompt_token_ids": self._prompt_of(index) if told else None,
+            "prompt_token_ids": (self._prompt_of(index) or None) if told else None,
             "token_ids": piece.ids if self._asked.return_token_ids else None,
         }
 
@@ -317,13 +324,18 @@ class _Rendering:
     def _usage_so_far(self, done: int) -> dict[str, object]:
         if not self._tells_all_usage:
             return {}
-        prompt = self._request.tokens
+        prompt = self._prompt_tokens
         usage: dict[str, object] = {"prompt_tokens": prompt, "total_tokens": prompt + done, "completion_tokens": done}
         return {"usage": {**usage, "completion_tokens_details": None} if self._chat else usage}
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _fields_of(request: RecordedRequest) -> Mapping[str, Any]:
+    """Return a request's fields; none of one that has another form, which only a script answers."""
+    try:
+        fields: object = request.json
+    except (ValueError, RecursionError):
+        return {}
+    return fields if is_object(fields) else {}
 
 
 def _event(document: Mapping[str, object]) -> bytes:

@@ -122,6 +122,13 @@ class Cassette(Recorded, InProcess):
         if self.plays and not self._is_told and self.path.exists():
             self._tell_unused()
 
+    def explain(self, failure: BaseException) -> None:
+        """Note on the exception that fails a test that nothing is written."""
+        if self._tapes:
+            count = f"{len(self._tapes)} exchange{'s' if len(self._tapes) > 1 else ''}"
+            told = f"{self.path} was not written: this exception ended the recording after {count}."
+            failure.add_note(f"{told} If a test expects it, catch it within the block of the cassette.")
+
     def _tell_unused(self) -> None:
         self._is_told = True
         count = len(self._load().recordings)

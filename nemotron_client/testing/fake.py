@@ -68,8 +68,7 @@ class FakeServer(ScriptedServer, InProcess):
         """Leave the HTTP clients that were attached as they were before.
 
         Args:
-            failed: Whether the test has failed: then a mistake in the script need not be told, but that the script had
-                come to its end before.
+            failed: Whether the test has failed: then a mistake in the script need not be told.
 
         Raises:
             Exception: What a scripted function raised, so that the test fails that wrote it.

@@ -52,7 +52,9 @@ class _LegacyStructuralTag(BaseModel):
     triggers: list[str]
 
 
-class _StreamOptions(BaseModel):
+class StreamOptions(BaseModel):
+    """What the chunks of a stream tell besides."""
+
     include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
 
@@ -84,7 +86,7 @@ class Body(BaseModel):
     seed: _Signed | None = None
     stop: _Stop = None
     stream: bool | None = False
-    stream_options: _StreamOptions | None = None
+    stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
     user: str | None = None
@@ -159,12 +161,14 @@ class ChatBody(Body):
 
 
 _Tokens: TypeAlias = list[Annotated[int, Field(ge=0)]]
+Prompt: TypeAlias = _Tokens | list[_Tokens] | str | list[str]
+"""What a text completion goes on from: a text, the ids of tokens, or several of one of these."""
 
 
 class TextBody(Body):
     """A body for /v1/completions."""
 
-    prompt: _Tokens | list[_Tokens] | str | list[str] | None = None
+    prompt: Prompt | None = None
     echo: bool | None = False
     logprobs: int | None = None
     suffix: str | None = None

@@ -36,6 +36,17 @@ class _Witness:
         GUARD.tell()
         return result
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        result = yield
+        GUARD.tell()
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+        if call.excinfo is not None:  # of which this may be the reason: it need not be told twice
+            GUARD.forget()
+
 
 @contextmanager
 def guarding(item: pytest.Item) -> Generator[None]:
@@ -61,7 +72,7 @@ class Guard:
     def on(self) -> Generator[None]:
         """Refuse within this context."""
         with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-            stack.callback(self._refused.clear)
+            stack.callback(self.forget)
             for name, place in _CONNECTING.items():
                 patch.setattr(socket.socket, name, self._guarded(getattr(socket.socket, name), place))
             for name in _NAMING:
@@ -72,6 +83,10 @@ class Guard:
         """Fail the test if something was refused."""
         if self._refused:
             pytest.fail(self._refused[0], pytrace=False)
+
+    def forget(self) -> None:
+        """Take what was refused as told."""
+        self._refused.clear()
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -96,13 +111,14 @@ class Guard:
 
     def _guarded_names(self, function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
-        def guarded(asked: Any, *arguments: Any, **options: Any) -> object:  # noqa: ANN401
+        def guarded(*arguments: Any, **options: Any) -> object:  # noqa: ANN401
             __tracebackhide__ = True
-            host, port = asked, options.get("port", arguments[0] if arguments else None)
+            asked: dict[str, Any] = dict(zip(("host", "port"), arguments, strict=False)) | options
+            host, port = asked.get("host"), asked.get("port")
             if function.__name__ == "getnameinfo":
-                host, port, *_ = asked
+                host, port, *_ = host or (None, None)
             self._check(host, "" if port is None else f", port {port}")
-            return function(asked, *arguments, **options)
+            return function(*arguments, **options)
 
         return guarded
 
@@ -122,7 +138,7 @@ class Guard:
 
 def _is_here(host: object) -> bool:
     name = host.decode("latin-1") if isinstance(host, bytes) else str(host)
-    if host is None or name in {"", "localhost"}:
+    if host is None or name.lower() in {"", "localhost"}:
         return True
     try:
         address = ip_address(name)

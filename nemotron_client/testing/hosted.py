@@ -4,7 +4,6 @@ Nobody could measure it: what is known, and from where, is in docs/explanation/p
 but for the clock that the rate limit needs.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -144,7 +143,7 @@ class Hosted:
             told = f"Please make sure your payload is below {_LARGEST} bytes in size. If larger assets are required"
             return _invalid_request(f"{told} please refer to our Assets API.", "invalid_image_format")
         try:
-            fields: object = json.loads(request.body)
+            fields: object = request.json
         except (ValueError, RecursionError) as wrong:
             return Reply(status=500, body=f"failed to decode json body: {wrong}\n")
         model = fields.get("model") if is_object(fields) else None

@@ -62,6 +62,8 @@ class InProcess:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if exc is not None:
+            self.explain(exc)
         self.close(failed=exc is not None)
 
     def close(self, *, failed: bool = False) -> None:  # noqa: ARG002 - for what is built on this
@@ -71,6 +73,9 @@ class InProcess:
             failed: Whether the test has failed: then there is no need to tell of anything else.
         """
         self._attached.close()
+
+    def explain(self, failure: BaseException) -> None:
+        """Note on the exception that fails a test what may be why, where anything is known of that."""
 
     @_like(Nemotron)
     def client(self, options: dict[str, object]) -> None:

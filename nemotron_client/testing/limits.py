@@ -13,6 +13,7 @@ from nemotron_client.testing.tokenizing import VOCABULARY
 
 _Fields: TypeAlias = Mapping[str, Any]
 
+MOST_CHOICES = 16_384
 _MOST_LOGPROBS = 20
 _LONGEST_SALT = 128
 _TAGS = frozenset(
@@ -169,11 +170,14 @@ def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
 
 
 def _out_of_range(body: Body) -> Iterator[Reply]:
-    if no_numbers := [known for known in body.logit_bias or () if not known.removeprefix("-").isdecimal()]:
+    if no_numbers := [known for known in body.logit_bias or () if _number(known) is None]:
         told = f"logit_bias contains key(s) that cannot be converted to integer token IDs: {no_numbers}"
         yield refused(told, "logit_bias", no_numbers)
     if body.n is not None and body.n < 1:
         yield error(400, f"n must be at least 1, got {body.n}.")
+    if body.n is not None and body.n > MOST_CHOICES:
+        told = "To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+        yield error(400, f"n must be at most {MOST_CHOICES}, got {body.n}. {told}")
     for name, value in (("presence_penalty", body.presence_penalty), ("frequency_penalty", body.frequency_penalty)):
         if value is not None and not -2 <= value <= 2:
             yield error(400, f"{name} must be in [-2, 2], got {value}.")
@@ -206,16 +210,23 @@ def _out_of_vocabulary(body: ChatBody | TextBody) -> Iterator[Reply]:
             told = f"Requested {kind} logprobs of {wanted}, which is greater than max allowed: {_MOST_LOGPROBS}"
             yield refused(told, name, wanted)
     for name, tokens in (
-        ("logit_bias", map(int, body.logit_bias or ())),
+        ("logit_bias", map(_number, body.logit_bias or ())),
         ("stop_token_ids", body.stop_token_ids or ()),
     ):
-        if strange := [token for token in tokens if not 0 <= token < VOCABULARY]:
+        if strange := _strange(token for token in tokens if token is not None):
             told = f"token_id(s) {strange} in {name} contain out-of-vocab token ids. Vocabulary size: {VOCABULARY}"
             yield refused(told, name, strange)
     if body.allowed_token_ids == []:
         yield refused("allowed_token_ids is not None and empty!", "allowed_token_ids", [])
     if strange := _strange(body.allowed_token_ids or ()):
         yield refused("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids", strange)
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:  # which thousands of digits are too
+        return None
 
 
 def _strange(tokens: Iterable[int]) -> list[int]:

@@ -21,6 +21,7 @@ from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
 from nemotron_client.testing.replies import Reply
 from nemotron_client.testing.tokenizing import first_tokens, spelled, text_ids
 
+_LONGEST_FILLED = 20_000  # characters
 STORY = (
     "Once upon a time there was a crane on the quay of a small port. It had lifted tea, pianos and once an elephant, "
     "but it had never seen the open sea. One night a storm tore it loose, and it drifted past the harbour wall under "
@@ -170,32 +171,50 @@ def _filled_json(schema: Mapping[str, Any] | None, asked: str) -> str:
 
 @dataclass
 class _Filling:
-    """A schema that is being filled, what its strings are to be, and which of its references are being followed."""
+    """A schema that is being filled, what its strings are to be, and which of its references are being followed.
+
+    A few lines can ask for an answer without end; once it has `left` characters it is ended as well as can be.
+    """
 
     root: Mapping[str, Any]
     name: str | None
+    left: int = _LONGEST_FILLED
     following: list[str] = field(default_factory=list[str])
 
     def value(self, part: object, key: str) -> object:
-        schema: Mapping[str, Any] = part if is_object(part) else {}  # what is no object is true or false
+        if self.left <= 0:
+            return None
+        value = self._value(part if is_object(part) else {}, key)  # what is no object is true or false
+        self.left -= 1 if is_object(value) or is_array(value) else len(str(value)) + 1
+        return value
+
+    def _value(self, schema: Mapping[str, Any], key: str) -> object:
         for union in ("anyOf", "oneOf", "allOf"):
             if schema.get(union):
                 return self.value(schema[union][0], key)
         if "$ref" in schema:
             return self._pointed(schema["$ref"], key)
         if "const" in schema or schema.get("enum"):
-            return schema["const"] if "const" in schema else schema["enum"][0]
+            given: object = schema["const"] if "const" in schema else schema["enum"][0]
+            self.left -= len(json.dumps(given))
+            return given
         kinds = schema.get("type", "string")
         kind = str(kinds[0] if is_array(kinds) else kinds)
         if kind == "object":
             properties = schema.get("properties", {})
             return {each: self.value(properties.get(each, {}), each) for each in schema.get("required", ())}
         if kind == "array":
-            return [self.value(schema.get("items", {}), key)] * int(schema.get("minItems", 0))
+            return self._items(schema.get("items", {}), key, int(schema.get("minItems", 0)))
         least = schema.get("minimum", 1)
         dates = {"date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z"}
         string = dates.get(schema.get("format", ""), self.name or key)
         return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
+
+    def _items(self, part: object, key: str, count: int) -> list[object]:
+        items: list[object] = []
+        while len(items) < count and self.left > 0:
+            items.append(self.value(part, key))
+        return items
 
     def _pointed(self, ref: str, key: str) -> object:
         if ref in self.following:  # it would have no end

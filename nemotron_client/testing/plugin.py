@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -16,18 +16,24 @@ from nemotron_client.testing.redaction import Redaction
 if TYPE_CHECKING:
     from nemotron_client.testing.server import MockServer
 
+Explain: TypeAlias = Callable[[BaseException], None]
+
 _FAILED = pytest.StashKey[bool]()
+_EXPLAINING = pytest.StashKey[list[Explain]]()
 _OUTCOMES = "nemotron_outcomes"
 _LONGEST_NAME = 100
 
 
 class _Outcomes:
-    """Keep in mind which tests have failed, whose fixtures need tell nothing more."""
+    """Keep in mind which tests have failed, and have their fixtures say what may be why."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        if call.excinfo is not None:
+            for explain in item.stash.get(_EXPLAINING, list[Explain]()):
+                explain(call.excinfo.value)
         report = yield
         item.stash[_FAILED] = call.excinfo is not None
         return report
@@ -35,8 +41,8 @@ class _Outcomes:
 
 def fake(request: pytest.FixtureRequest) -> Generator[FakeServer]:
     """Give a fake server; a mistake in its script fails the test."""
-    failed = _outcome(request)
     server = FakeServer()
+    failed = _outcome(request, server.explain)
     yield server
     server.close(failed=failed())
 
@@ -45,17 +51,17 @@ def server(request: pytest.FixtureRequest) -> "Generator[MockServer]":
     """Give a server; a mistake in its script fails the test."""
     from nemotron_client.testing.server import MockServer  # needs uvicorn, which the others don't
 
-    failed = _outcome(request)
     server = MockServer().start()
+    failed = _outcome(request, server.explain)
     yield server
     server.close(failed=failed())
 
 
 def cassette(request: pytest.FixtureRequest, redact: Iterable[Redaction]) -> Generator[Cassette]:
     """Give the test's own cassette, in the mode that the command line names."""
-    failed = _outcome(request)
     path = request.path.parent / "cassettes" / request.path.stem / f"{cassette_name(request.node.nodeid)}.json"
     cassette = Cassette(path, request.config.option.nemotron_cassettes, redact=redact)
+    failed = _outcome(request, cassette.explain)
     with ExitStack() as stack:
         if not cassette.plays:
             stack.enter_context(GUARD.paused())
@@ -77,9 +83,11 @@ def cassette_name(node: str) -> str:
     return f"{plain[:_LONGEST_NAME]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def _outcome(request: pytest.FixtureRequest) -> Callable[[], bool]:
+def _outcome(request: pytest.FixtureRequest, explain: Explain) -> Callable[[], bool]:
+    """Have a failure of the test explained; return what tells whether it has failed."""
     manager = request.config.pluginmanager
     if not manager.has_plugin(_OUTCOMES):
         manager.register(_Outcomes(), _OUTCOMES)
     item: pytest.Item = request.node
+    item.stash.setdefault(_EXPLAINING, []).append(explain)
     return lambda: item.stash.get(_FAILED, False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.config import Secret
 from nemotron_client.testing.counting import prompt_tokens
 from nemotron_client.testing.redaction import is_secret_header
@@ -176,11 +177,12 @@ def header_values(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: Secret(value) if is_secret_header(name) else value for name, value in values.items()}
 
 
-def text_of(content: str | Sequence[Mapping[str, Any] | str | int] | None) -> str:
+def text_of(content: object) -> str:
     """Return the text of a message's `content` or of a `prompt`: a str, parts, token ids (each a word) or nothing."""
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "") if isinstance(part, Mapping) else str(part) for part in content or ())
+    parts = content if is_array(content) else ()
+    return " ".join(str(part.get("text", "") if is_object(part) else part) for part in parts)
 
 
 def _lines(value: object) -> list[str]:

@@ -144,11 +144,12 @@ class Tape:
     def recording(self, redactor: Redactor) -> Recording:
         """Return it in the form that is kept."""
         headers = {name.lower(): value for name, value in self.received.items() if name.lower() not in _DROPPED}
+        asked = body_of(self.request)
         return Recording(
             request=normal(self.request, redactor),
             status=self._status,
             headers=redactor.headers(headers),
-            chunks=redactor.chunks(self._chunks),
+            chunks=redactor.chunks(self._chunks, asked=redactor.json(asked) != asked),
             seconds=[round(later - sooner, 3) for sooner, later in pairwise(self._times)],
             failure=self._failure and (self._failure[0], redactor.text(self._failure[1])),
         )

@@ -31,15 +31,27 @@ _HEADER = re.compile(
 )
 # In a body "token" alone is what a model counts in: "max_tokens", and "token" in log probabilities.
 _NAMES = (
-    r"(?:[\w-]*(?:authorization|api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|cookie|credential|passwd"
-    r"|password|passphrase|secret|session[-_]?id)s?"
+    r"(?:[\w-]*(?:authorization|api[-_]?key|access[-_]?key|private[-_]?key|secret[-_]?key|cookie|credential|passcode"
+    r"|passwd|password|passphrase|pwd|secret|session[-_]?id|signature)s?"
+    r"|(?:[\w-]*[-_])?(?:auth|pass)"
     r"|[\w-]*(?:access|api|auth|bearer|csrf|id|private|refresh|secret|security|session|xsrf)[-_]?tokens?)"
 )
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 # An object or an array under the name of a secret, and what stands in it: names, texts and numbers.
 _OPENED = re.compile(rf'"{_NAMES}"\s*:\s*(?=[\[{{])', re.IGNORECASE)
 _HELD = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|(-?\d[\d.eE+-]*)')
-_KINDS = ("object", "array", "string", "number", "integer", "boolean", "null")  # of a JSON schema
+# Of JSON schemas: the types, and the keywords that tell of a value. Only an object that has nothing else is a schema.
+_KINDS = ("object", "array", "string", "number", "integer", "boolean", "null")
+_KEYWORDS = frozenset(
+    {
+        *("$anchor", "$comment", "$defs", "$id", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const"),
+        *("contains", "contentEncoding", "contentMediaType", "default", "definitions", "deprecated", "description"),
+        *("else", "enum", "example", "examples", "exclusiveMaximum", "exclusiveMinimum", "format", "if", "items"),
+        *("maxItems", "maxLength", "maxProperties", "maximum", "minItems", "minLength", "minProperties", "minimum"),
+        *("multipleOf", "not", "nullable", "oneOf", "pattern", "patternProperties", "prefixItems", "properties"),
+        *("propertyNames", "readOnly", "required", "then", "title", "type", "uniqueItems", "writeOnly"),
+    }
+)
 # Where there is a group, it is the secret; or else all is.
 _PATTERNS = (
     re.compile(rf'"{_NAMES}"\s*:\s*"((?:[^"\\]|\\.)*)', re.IGNORECASE | re.DOTALL),
@@ -59,8 +71,14 @@ _PATTERNS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 )
 # What a model says comes in pieces, each in an event of its own, so that a key is nowhere in one piece.
-_DELTA = re.compile(r'"(arguments|content|reasoning|reasoning_content|text)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_DELTA = re.compile(r'"(arguments|content|reasoning|reasoning_content|text|token)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _INDEX = re.compile(r'"index"\s*:\s*(\d+)')
+
+# What tells it once more, token by token: each as a text, as its bytes or as its id.
+_TOKENS = re.compile(r'"(?:bytes|(?:prompt_)?token_ids|tokens|token_strs|(?:top|prompt)_logprobs)"\s*:\s*(?=\[)')
+_TOKEN = re.compile(r'"token"\s*:\s*"((?:[^"\\]|\\.)+)"')
+# What JSON lets a server escape and Python does not, such as "\/"; with more backslashes in JSON within JSON.
+_ESCAPE = re.compile(r"(?<!\\)(\\+)(?:/|u([0-9a-fA-F]{4}))")
 
 _DECODER = json.JSONDecoder()
 
@@ -114,7 +132,8 @@ class Redactor:
         """Take them out of a query, and put its parts in alphabetical order."""
         parts = sorted(parse_qsl(query, keep_blank_values=True))
         return urlencode(
-            [(name, HIDDEN if _is_secret_parameter(name) else self.text(value)) for name, value in parts], safe="*"
+            [(self.text(name), HIDDEN if _is_secret_parameter(name) else self.text(value)) for name, value in parts],
+            safe="*",
         )
 
     def json(self, value: JsonValue, *, secret: bool = False) -> JsonValue:
@@ -135,10 +154,16 @@ class Redactor:
             }
         return 0 if secret and is_number(value) else value
 
-    def chunks(self, chunks: Sequence[str]) -> list[str]:
-        """Take them out of a body, also where one goes over the edge of a chunk or is told piece by piece."""
+    def chunks(self, chunks: Sequence[str], *, asked: bool = False) -> list[str]:
+        """Take them out of a body, also where one goes over the edge of a chunk or is told piece by piece.
+
+        Args:
+            chunks: The body.
+            asked: Whether the request held one, which the body may then tell in tokens.
+        """
         body = "".join(chunks)
-        return _edited(chunks, [*self._edits(body), *self._edits_of_deltas(body)])
+        edits = [*self._edits(body), *self._edits_of_deltas(body)]
+        return _edited(chunks, [*edits, *_edits_of_tokens(body)] if edits or asked else edits)
 
     def _remember(self, *secrets: str) -> None:
         for secret in secrets:
@@ -148,6 +173,12 @@ class Redactor:
                 self._seen.update(_in_base64(secret.encode(errors="surrogateescape")))
 
     def _edits(self, text: str) -> Iterator[Edit]:
+        yield from self._plain_edits(text)
+        if _ESCAPE.search(text) is not None:
+            read, starts, ends = _unescaped(text)
+            yield from ((starts[start], ends[end - 1], put) for start, end, put in self._plain_edits(read))
+
+    def _plain_edits(self, text: str) -> Iterator[Edit]:
         for secret in self._seen:
             start = text.find(secret)
             while start >= 0:
@@ -200,12 +231,48 @@ def _edits_of_objects(text: str) -> Iterator[Edit]:
                 yield start, stop, "0" if number else HIDDEN
 
 
+def _edits_of_tokens(body: str) -> Iterator[Edit]:
+    """Yield all that tells a text token by token: lists become empty, so that all is of the type that it was."""
+    for found in _TOKEN.finditer(body):
+        yield *found.span(1), HIDDEN
+    for opened in _TOKENS.finditer(body):
+        try:
+            end = _DECODER.raw_decode(body, opened.end())[1] - 1
+        except (ValueError, RecursionError):  # it breaks off
+            end = len(body)
+        yield opened.end() + 1, end, ""
+
+
+def _unescaped(text: str) -> tuple[str, list[int], list[int]]:
+    """Return a text with its JSON escaped as Python does, and where each character of that begins and ends in it."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    done = 0
+
+    def add(piece: str, begins: Iterable[int], stops: Iterable[int]) -> None:
+        pieces.append(piece)
+        starts.extend(begins)
+        ends.extend(stops)
+
+    for found in _ESCAPE.finditer(text):
+        add(text[done : found.start()], range(done, found.start()), range(done + 1, found.start() + 1))
+        put = json.dumps("/" if found[2] is None else chr(int(found[2], 16)), ensure_ascii=False)[1:-1]
+        if len(put) > 1 and len(found[1]) > 1:
+            put = found[0]  # a quotation mark of JSON within JSON, or the like
+        add(put, [found.start()] * len(put), [found.end()] * len(put))
+        done = found.end()
+    add(text[done:], range(done, len(text)), range(done + 1, len(text) + 1))
+    return "".join(pieces), starts, ends
+
+
 def _merged(edits: Iterable[Edit]) -> list[Edit]:
-    """Return edits in their order, with those that overlap made one."""
+    """Return edits in their order, with those that overlap made one; what is within another goes with that."""
     merged: list[Edit] = []
-    for start, end, put in sorted(set(edits)):
+    for start, end, put in sorted(set(edits), key=lambda edit: (edit[0], -edit[1], edit[2])):
         if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]), HIDDEN)
+            if end > merged[-1][1]:
+                merged[-1] = (merged[-1][0], end, HIDDEN)
         else:
             merged.append((start, end, put))
     return merged
@@ -246,7 +313,11 @@ def _holds(name: str, value: JsonValue, *, secret: bool) -> bool:
 
 def _is_schema(value: JsonValue) -> bool:
     """Tell a JSON schema, which tells of a parameter named `api_key` and holds none."""
-    return isinstance(value, dict) and (value.get("type") in _KINDS or "$ref" in value or "anyOf" in value)
+    if not isinstance(value, dict) or not _KEYWORDS.issuperset(value):
+        return False
+    kinds = value.get("type")
+    named = kinds if isinstance(kinds, list) else [kinds]
+    return all(kind in _KINDS for kind in named) or not value.keys().isdisjoint({"$ref", "allOf", "anyOf", "oneOf"})
 
 
 def _cookies(header: str, value: str) -> list[str]:

@@ -5,7 +5,7 @@ Pure: a request in, a reply out.
 
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
@@ -30,7 +30,7 @@ class _Behaviour(Protocol):
 
 
 class ScriptWarning(UserWarning):
-    """Say that a test asked less than its script has answers for, or, if it failed, more."""
+    """Say that a test asked less than its script has answers for."""
 
 
 class ScriptedServer(Recorded):
@@ -64,7 +64,8 @@ class ScriptedServer(Recorded):
         self._always: dict[str | None, Scripted] = {}
         self._mistakes: list[Exception] = []  # of scripts
         self._used = 0
-        self._beyond: list[RecordedRequest] = []  # asked when the script had come to its end
+        self._completed = 0  # of those that were used, how many for completions
+        self._beyond: list[RecordedRequest] = []  # asked for completions when the script had come to its end
 
     def reply(self, *replies: Scripted | str, path: str | None = None) -> None:
         """Queue replies, each for one request: a POST to a completion route, or any request to `path` if given.
@@ -89,6 +90,17 @@ class ScriptedServer(Recorded):
         else:
             self._always[path] = _checked(reply)
 
+    def explain(self, failure: BaseException) -> None:
+        """Note on the exception that fails a test what may be why: that the script had come to its end before.
+
+        The end of a `with` block and pytest's fixtures do so.
+        """
+        beyond, self._beyond = self._beyond, []
+        if beyond:
+            questions = ", ".join(map(_shown, beyond))
+            told = f"The script ended after its reply {self._completed}. Answered without it: {questions}."
+            failure.add_note(f"{told} Give a reply for each, or always(...).")
+
     def _chosen(self, request: RecordedRequest) -> Reply:
         refused = self._behaviour.refusal(request, self._served)
         if refused is not None:
@@ -96,16 +108,17 @@ class ScriptedServer(Recorded):
         paths = [request.path, None] if request.method == "POST" and request.path in COMPLETIONS else [request.path]
         scripted = self._next(paths) or next((self._always[path] for path in paths if path in self._always), None)
         if scripted is None:
-            if self._used and request.path in COMPLETIONS:
+            if self._completed and None in paths:
                 self._beyond.append(request)
             return self._behaviour.answer(request, self._served)
         return self._behaviour.finished(scripted if isinstance(scripted, Reply) else _made(scripted(request)), request)
 
-    def _next(self, paths: Iterable[str | None]) -> Scripted | None:
+    def _next(self, paths: Sequence[str | None]) -> Scripted | None:
         for path in paths:
             with suppress(IndexError):  # not asked first: another thread may take the last one
                 scripted = self._queues[path].popleft()
                 self._used += 1
+                self._completed += None in paths
                 return scripted
         return None
 
@@ -116,16 +129,13 @@ class ScriptedServer(Recorded):
 
     def _end(self, *, failed: bool) -> None:
         """Tell what was wrong with the script, once."""
-        unused = [reply for queue in self._queues.values() for reply in queue]
+        unused = [(path, reply) for path, queue in self._queues.items() for reply in queue]
         self._queues.clear()
-        beyond, self._beyond = self._beyond, []
         if unused and not failed and not self._mistakes:
+            path, reply = unused[0]
             told = f"{len(unused)} of {self._used + len(unused)} scripted replies were not asked for; the next is"
-            warnings.warn(f"{told} {short(unused[0])}.", ScriptWarning, stacklevel=4)
-        if beyond and failed:  # it may be why
-            questions = ", ".join(repr(request.question) for request in beyond)
-            told = f"The script ended after its reply {self._used}. Answered without it: {questions}."
-            warnings.warn(f"{told} Give a reply for each, or always(...).", ScriptWarning, stacklevel=4)
+            where = "" if path is None else f", for {path}"
+            warnings.warn(f"{told} {short(reply)}{where}.", ScriptWarning, stacklevel=4)
         if self._mistakes and not failed:
             mistake = self._mistakes[0]
             self._mistakes.clear()
@@ -155,4 +165,13 @@ def _checked(reply: object) -> Scripted:
 def _made(reply: object) -> Reply:
     if isinstance(reply, Reply):
         return reply
-    raise TypeError(f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example.")
+    told = f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example."
+    raise TypeError(f"{told} Only reply(...) and always(...) take a str as it is.")
+
+
+def _shown(request: RecordedRequest) -> str:
+    """Return a question, or where it went if it has another form than one."""
+    try:
+        return repr(request.question)
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return f"{request.method} {request.path}"

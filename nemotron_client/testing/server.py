@@ -137,8 +137,7 @@ class MockServer(ScriptedServer):
         """Break off what is being sent, close every connection and end the thread; a second time does nothing.
 
         Args:
-            failed: Whether the test has failed: then a mistake in the script need not be told, but that the script had
-                come to its end before.
+            failed: Whether the test has failed: then a mistake in the script need not be told.
 
         Raises:
             Exception: What a scripted function raised, so that the test fails that wrote it.
@@ -156,6 +155,8 @@ class MockServer(ScriptedServer):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if exc is not None:
+            self.explain(exc)
         self.close(failed=exc is not None)
 
     @property

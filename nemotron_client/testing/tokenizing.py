@@ -4,13 +4,15 @@ The vocabulary is loaded with the first use.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from nemotron_client._json import is_object
+from pydantic import TypeAdapter, ValidationError
+
+from nemotron_client._json import is_array, is_object
+from nemotron_client.testing.forms import Prompt
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -29,12 +31,16 @@ _NAMES = [
 ]
 _LATER_NAMES = {32: "[ARGS]", 33: "[CALL_ID]"}
 
+_PROMPT: TypeAdapter[Prompt] = TypeAdapter(Prompt)
+
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def text_ids(text: str) -> list[int]:
     """Return the tokens of a text."""
-    return [CONTROLS + rank for piece in _short(text) for rank in _encoding().encode_ordinary(piece)]
+    from nemotron_client._tekken import pieces
+
+    return [CONTROLS + rank for piece in pieces(text) for rank in _encoding().encode_ordinary(piece)]
 
 
 def shared_ids(parts: Sequence[str]) -> list[list[int]]:
@@ -57,19 +63,32 @@ def call_ids(name: str) -> list[int]:
 
 
 def prompt_ids(fields: Mapping[str, Any]) -> list[list[int]]:
-    """Return the tokens of a request's conversation, or of each of its prompts."""
-    if "messages" in fields:
-        return [_conversation(fields["messages"], fields.get("tools") or ())]
-    return [[START, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))]
+    """Return the tokens of a request's conversation, or of each of its prompts; none of what no server takes."""
+    if "messages" not in fields:
+        return [
+            [START, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))
+        ]
+    messages = fields["messages"]
+    if not messages or not is_array(messages):
+        return []
+    try:
+        return [_conversation(messages, fields.get("tools") or ())]
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):  # only a script answers it
+        return []
 
 
-def prompts(prompt: str | Sequence[Any] | None) -> Sequence[str | Sequence[int]]:
-    """Return the prompts of a request: it may have one, as a text or as ids of tokens, or a list of such."""
-    if isinstance(prompt, str):
-        return [prompt] if prompt else ()
-    if not isinstance(prompt, list):  # nothing, or what no server takes
-        return ()
-    return [prompt] if prompt and isinstance(prompt[0], int) else prompt
+def prompts(prompt: object) -> Sequence[str | Sequence[int]]:
+    """Return the prompts of a request, as vLLM reads them; none of what no server takes."""
+    try:
+        read = _PROMPT.validate_python(prompt)
+    except ValidationError:
+        return []
+    if isinstance(read, str):
+        return [read] if read else []
+    numbers = [each for each in read if isinstance(each, int)]
+    several = [numbers] if numbers else [each for each in read if not isinstance(each, int)]
+    is_known = all(token < VOCABULARY for each in several if not isinstance(each, str) for token in each)
+    return several if is_known else []
 
 
 def spelled(ids: Iterable[int]) -> str:
@@ -89,7 +108,7 @@ def _bytes(token: int) -> bytes:
     return known.encode()
 
 
-def _conversation(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+def _conversation(messages: Sequence[Any], tools: Sequence[Mapping[str, Any]]) -> list[int]:
     """Return what template v13 makes of a conversation (docs/explanation/protocol.md, "Counting tokens")."""
     ids = [START]
     before = ""
@@ -111,7 +130,7 @@ def _conversation(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping
     return ids
 
 
-def _in_order_of_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _in_order_of_calls(messages: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     """Yield messages, the results of tools in the order of their calls."""
     order: list[str] = []
     for role, group in groupby(messages, key=itemgetter("role")):
@@ -142,10 +161,10 @@ def _calls(messages: Iterable[Mapping[str, Any]]) -> Iterator[int]:
             yield from (*call_ids(function["name"]), *text_ids(read_arguments(function.get("arguments"))))
 
 
-def read_arguments(given: str | None) -> str:
+def read_arguments(given: object) -> str:
     """Write arguments as vLLM shows them to the model: read first, and ``{}`` in place of what is no object."""
     try:
-        read = json.loads(given or "{}")
+        read = json.loads(given or "{}") if isinstance(given, str | None) else given
     except (ValueError, RecursionError):
         return "{}"
     return _encode(read) if is_object(read) else "{}"
@@ -161,15 +180,6 @@ def _text(content: str | Sequence[Any] | None) -> str:
         return content
     texts = (part.get("text") if is_object(part) else part for part in content or ())
     return "\n\n".join(text for text in texts if isinstance(text, str) and text)
-
-
-def _short(text: str) -> list[str]:
-    """Cut a text that has more blanks in a row than tiktoken bears, as `_tekken.encoded` does."""
-    from nemotron_client._tekken import LONGEST_BLANK
-
-    if len(text) <= LONGEST_BLANK or not any(len(blank) > LONGEST_BLANK for blank in re.findall(r"\s+", text)):
-        return [text]
-    return [text[start : start + LONGEST_BLANK] for start in range(0, len(text), LONGEST_BLANK)]
 
 
 def _encoding() -> "Encoding":

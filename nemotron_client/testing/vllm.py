@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nemotron_client._json import is_array
+from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import pages
 from nemotron_client.testing.bodies import (
     chat_body,
@@ -84,12 +84,12 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
     if not request.body:
         return invalid("body", "missing", "Field required", None)
     try:
-        fields = json.loads(request.body)
+        fields: object = request.json  # read once, for at another depth it may be too deep
     except json.JSONDecodeError as wrong:
         return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
     except (ValueError, RecursionError):  # no UTF-8, thousands of digits, or nested too deeply
         return Reply(status=400, body={"detail": "There was an error parsing the body"})
-    if isinstance(fields, dict):
+    if is_object(fields):
         return None
     what = "Input should be a valid dictionary or object to extract fields from"
     return invalid("body", "model_attributes_type", what, fields)

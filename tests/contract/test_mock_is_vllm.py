@@ -50,7 +50,6 @@ NOT_IMITATED = {
 # Requests of which the refusal, and no more than that, has words of its own; each is refused with the same status.
 OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
     "grammar": ({"structured_outputs": {"grammar": "x"}}, "vLLM's compiler of grammars is another language to read"),
-    "pattern": ({"structured_outputs": {"regex": "[z-a]"}}, "Rust has its own words for most that is wrong"),
     "thinking": (
         {"messages": [user([{"type": "thinking", "thinking": "x"}])]},
         "it quotes Python objects of mistral-common",

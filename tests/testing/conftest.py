@@ -1,8 +1,9 @@
 """A client whose requests are answered in the process: blocking, on asyncio and on trio; of each HTTP library."""
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol, TypedDict, Unpack
 
@@ -35,6 +36,22 @@ class Connect(Protocol):
     def __call__(self, server: InProcess, **settings: Unpack[Settings]) -> Either: ...
 
 
+# What a test run within a test imports first is imported anew after it, and then nobody catches its exceptions.
+for name in ("httpcore", "httpcore2"):
+    import_module(name)
+
+PLUGIN = "nemotron_client_pytest"
+Run = Callable[..., pytest.RunResult]
+
+APPLICATION = """
+    import pytest
+
+    from nemotron_client import AsyncNemotron, Nemotron
+    from nemotron_client.testing import error, text
+
+    def ask(client, question="Hello"):
+        return client.chat.completions.create(messages=question).text
+"""
 MODEL = "mistralai/mistral-nemotron"
 # Reading the system's certificates takes 20 ms and more; nothing here talks TLS.
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -127,3 +144,18 @@ def vllm() -> Iterator[Ask]:
 def hosted() -> Iterator[Ask]:
     with FakeServer(max_model_len=64, personality="hosted") as server:
         yield asking(server)
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    # The plugins of the libraries that we test with import these libraries, which would be taken for ours.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini("[pytest]")  # or that of a folder above would count, wherever temporary files are
+
+    def run(code: str, *arguments: str) -> pytest.RunResult:
+        for old in pytester.path.glob("__pycache__/*"):
+            old.unlink()
+        pytester.makepyfile(test_app=APPLICATION + code)
+        return pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:cacheprovider", *arguments)
+
+    return run

@@ -1,8 +1,9 @@
 """Whatever is sent, a test server answers: what a real one would refuse is refused, and nothing breaks in it."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from nemotron_client._json import is_array, is_object
 from nemotron_client.options import ChatParameters
-from nemotron_client.testing import FakeServer
+from nemotron_client.testing import FakeServer, text
 from nemotron_client.testing.replies import MODEL
-from tests.contract.constraints import formed, nested
+from tests.contract.constraints import formed, having, nested
 from tests.engine.histories import Json, asked, call, result, tool, user
 from tests.testing.conftest import NO_CERTIFICATES
 
@@ -22,6 +23,24 @@ def chained(count: int) -> dict[str, Any]:
     """Return a schema of which each reference leads to the next."""
     parts = {str(number): {"$ref": f"#/$defs/{number + 1}"} for number in range(count)}
     return {"$ref": "#/$defs/0", "$defs": {**parts, str(count): {"type": "string"}}}
+
+
+def doubled(count: int) -> dict[str, Any]:
+    """Return a schema of which each definition leads to the next twice."""
+    parts = {str(number): having(a=pointing(number + 1), b=pointing(number + 1)) for number in range(count)}
+    return {"$ref": "#/$defs/0", "$defs": {**parts, str(count): {"type": "string"}}}
+
+
+def pointing(number: int) -> dict[str, Any]:
+    return {"$ref": f"#/$defs/{number}"}
+
+
+def twice_required(depth: int) -> dict[str, Any]:
+    """Return a schema of objects within each other, each with a property that is named twice."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a", "a"]}
+    return schema
 
 
 # Each a body in which something is replaced.
@@ -150,13 +169,105 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
         ({"response_format": formed(nested(120))}, 200),
         ({"structured_outputs": {"regex": "a{99999999999999999999}"}}, 400),
         ({"structured_outputs": [1]}, 500),
+        ({"tools": [tool("look", parameters={"type": "array", "minItems": 1e300})]}, 200),
+        ({"tools": [tool("look", parameters={"type": "array", "minItems": 10**7})]}, 200),
+        (
+            {"tools": [tool("look", parameters={"type": "array", "minItems": 10**7, "items": {"const": "x" * 10**4}})]},
+            200,
+        ),
+        ({"tools": [tool("look", parameters=doubled(40))]}, 200),
+        ({"response_format": formed(twice_required(40))}, 200),
+        ({"response_format": formed({"allOf": [twice_required(40), twice_required(40)]})}, 200),
+        ({"logit_bias": {"9" * 5000: 1}}, 400),
+        ({"logit_bias": {"²": 1}}, 400),
+        ({"n": 10**9}, 400),
     ],
-    ids=["references", "a tool", "references of an answer", "an answer", "a pattern", "no object"],
+    ids=[
+        "references",
+        "a tool",
+        "references of an answer",
+        "an answer",
+        "a pattern",
+        "no object",
+        "items by a float",
+        "many items",
+        "many long items",
+        "definitions",
+        "required",
+        "required in two",
+        "digits",
+        "no digit",
+        "choices",
+    ],
 )
 def test_nothing_that_is_too_deep_or_too_large_breaks_it(fields: dict[str, Any], status: int) -> None:
     with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
         body = {"messages": ASKED, **fields}
         assert post(http, "/v1/chat/completions", json.dumps(body).encode()).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("prompt", "echoed"),
+    [
+        ([1.0, 2.0], "<s></s>"),
+        ([["1"]], "<s>"),
+        ([[2.0]], "</s>"),
+        ([[1], [2]], "<s>"),
+        ([[-1]], None),
+        ([2**40], None),
+    ],
+    ids=str,
+)
+def test_a_prompt_is_read_as_vllm_reads_it(prompt: object, echoed: str | None) -> None:
+    with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        body = {"prompt": prompt, "echo": True, "return_token_ids": True, "prompt_logprobs": 1, "logprobs": 1}
+        response = post(http, "/v1/completions", json.dumps(body).encode())
+        assert response.status_code == (400 if echoed is None else 200)
+        if echoed is not None:
+            assert response.json()["choices"][0]["text"].startswith(echoed)
+
+
+@pytest.mark.parametrize("personality", ["vllm", "hosted"])
+@pytest.mark.parametrize("scripted", [False, True])
+def test_no_depth_of_a_body_breaks_it(*, personality: Literal["vllm", "hosted"], scripted: bool) -> None:
+    with FakeServer(personality=personality) as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        fake.always("Hello" if scripted else None)
+        for depth in range(850, 1001, 3):
+            content = b'{"model": "%s", "messages": ' % MODEL.encode() + b"[" * depth + b"]" * depth + b"}"
+            assert post(http, "/v1/chat/completions", content).status_code in {200, 400, 500}
+
+
+CALLED_BADLY = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}
+UNJUDGED: list[tuple[str, object]] = [
+    ("chat/completions", {"messages": [{"role": "developer", "content": "Hello"}]}),
+    ("chat/completions", {"messages": [user(), {**CALLED_BADLY, "tool_calls": [{"function": None}]}]}),
+    ("chat/completions", {"messages": [user(), CALLED_BADLY, {"role": "tool", "content": "x"}]}),
+    ("chat/completions", {"messages": [{"content": "Hello"}]}),
+    ("chat/completions", {"messages": [5]}),
+    ("chat/completions", {"messages": []}),
+    ("chat/completions", {"messages": 5}),
+    ("chat/completions", {}),
+    ("chat/completions", [1]),
+    ("chat/completions", {"messages": [{"role": "assistant", "content": 5}], "n": 10**9}),
+    ("completions", {"prompt": 5}),
+    ("completions", {"prompt": [[10**9]]}),
+    ("completions", {"prompt": [-1]}),
+    ("completions", {}),
+    ("completions", 5),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "body"), UNJUDGED, ids=range(len(UNJUDGED)))
+def test_a_script_answers_what_no_server_takes_and_tells_no_ids_of_it(path: str, body: object, *, stream: bool) -> None:
+    asked_for = {"echo": True, "return_token_ids": True, "prompt_logprobs": 1, "logprobs": 1, "stream": stream}
+    whole = {**asked_for, **body} if is_object(body) else body
+    with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        fake.always(text("It is short."))
+        response = post(http, f"/v1/{path}", json.dumps(whole).encode())
+    assert response.status_code == 200
+    assert "short" in response.text
+    assert not re.search(r'"prompt_(token_ids|logprobs)":\[', response.text)
 
 
 @pytest.mark.parametrize("content", BYTES, ids=range(len(BYTES)))

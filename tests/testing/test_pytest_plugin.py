@@ -1,46 +1,14 @@
-"""The pytest plugin, in test runs of its own: fixtures, recording, the guard, and what it costs whoever uses none."""
+"""The pytest plugin, in test runs of its own: fixtures, recording, and what it costs whoever uses none."""
 
 import json
-import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from nemotron_client.testing import MockServer
-from nemotron_client.testing.guard import GUARD
 from nemotron_client.testing.plugin import cassette_name
-
-PLUGIN = "nemotron_client_pytest"
-Run = Callable[..., pytest.RunResult]
-
-APPLICATION = """
-    import pytest
-
-    from nemotron_client import AsyncNemotron, Nemotron
-    from nemotron_client.testing import error, text
-
-    def ask(client, question="Hello"):
-        return client.chat.completions.create(messages=question).text
-"""
-
-
-@pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    # The plugins of the libraries that we test with import these libraries, which would be taken for ours.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeini("[pytest]")  # or that of a folder above would count, wherever temporary files are
-
-    def run(code: str, *arguments: str) -> pytest.RunResult:
-        for old in pytester.path.glob("__pycache__/*"):
-            old.unlink()
-        pytester.makepyfile(test_app=APPLICATION + code)
-        return pytester.runpytest_inprocess("-p", PLUGIN, "-p", "no:cacheprovider", *arguments)
-
-    return run
-
+from tests.testing.conftest import PLUGIN, Run
 
 # --- Fixtures ---
 
@@ -72,6 +40,25 @@ def test_a_mistake_in_the_script_of_a_fake_fails_the_test_that_swallowed_it(run:
         ask(nemotron_fake.client())
     """)
     done.assert_outcomes(passed=1, errors=1, failed=1)
+
+
+def test_a_test_that_fails_is_told_of_the_end_of_its_script_and_no_warning_masks_it(run: Run) -> None:
+    done = run(
+        """
+    def test_failed(nemotron_fake):
+        nemotron_fake.reply("One")
+        assert ask(nemotron_fake.client()) == ask(nemotron_fake.client(), "Really?")
+
+    def test_skipped(nemotron_fake):
+        nemotron_fake.reply("One")
+        ask(nemotron_fake.client()), ask(nemotron_fake.client())
+        pytest.skip("not now")
+    """,
+        "-W",
+        "error",
+    )
+    done.assert_outcomes(failed=1, skipped=1)
+    done.stdout.fnmatch_lines(["*The script ended after its reply 1. Answered without it: 'Really?'.*"])
 
 
 # --- Cassettes ---
@@ -170,164 +157,6 @@ def test_the_name_of_a_cassette_leads_nowhere_and_is_its_tests_alone(node: str, 
     if name.endswith("{}"):
         assert cassette_name(node + "x") != given
         assert (len(digest), head) == (8, name.removesuffix("-{}"))
-
-
-# --- The guard ---
-
-GUARDED = """
-    import asyncio
-    import socket
-
-    {mark}
-    def test_swallowed():
-        with Nemotron(base_url="http://192.0.2.1/v1", max_retries=0) as client:
-            with pytest.raises(Exception):
-                ask(client)
-
-    {mark}
-    def test_name():
-        asyncio.run(asyncio.open_connection("example.com", 80))
-
-    {mark}
-    def test_name_of_old():
-        socket.gethostbyname("old.example.com")
-
-    {mark}
-    def test_swallowed_whatever_it_is():
-        try:
-            socket.create_connection(("192.0.2.2", 80))
-        except BaseException:
-            pass
-
-    {mark}
-    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-    def test_async(backend):
-        import anyio
-
-        async def main():
-            async with AsyncNemotron(base_url="https://async.example.com/v1", max_retries=0) as client:
-                await client.chat.completions.create(messages="Hello")
-
-        anyio.run(main, backend=backend)
-
-    {mark}
-    def test_datagram():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.sendto(b"x", ("192.0.2.1", 9))
-
-    {mark}
-    def test_message():
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.sendmsg([b"x"], [], 0, ("192.0.2.3", 9))
-
-    {mark}
-    def test_name_of_an_address():
-        socket.getnameinfo(("192.0.2.4", 80), 0)
-
-    {mark}
-    def test_loopback(nemotron_server):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.bind(("127.0.0.1", 0))
-            one.sendmsg([b"x"], [], 0, one.getsockname())
-            one.connect(one.getsockname())
-            one.sendmsg([b"x"])  # to where it is connected
-        socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
-        with Nemotron(base_url=nemotron_server.base_url.replace("127.0.0.1", "localhost")) as client:
-            assert ask(client)
-"""
-
-
-def test_the_guard_fails_tests_that_would_leave_this_machine_whatever_they_swallow(run: Run) -> None:
-    done = run(GUARDED.format(mark='@pytest.mark.usefixtures("nemotron_guard")'))
-    done.assert_outcomes(passed=1, failed=9)
-    done.stdout.fnmatch_lines(
-        [
-            "*The network guard refused a connection to 192.0.2.1, port 80.*",
-            "*The network guard refused a connection to example.com, port 80.*",
-            "*The network guard refused a connection to old.example.com.*",
-            "*The network guard refused a connection to 192.0.2.2, port 80.*",
-            "*The network guard refused a connection to async.example.com, port 443.*",
-            "*The network guard refused a connection to async.example.com, port 443.*",
-            "*The network guard refused a connection to 192.0.2.1, port 9.*",
-            "*The network guard refused a connection to 192.0.2.3, port 9.*",
-            "*The network guard refused a connection to 192.0.2.4, port 80.*",
-        ]
-    )
-
-
-@pytest.fixture
-def dns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Know no name at all, without asking anybody."""
-
-    def known(*_: object) -> list[object]:
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", known)
-
-
-@pytest.mark.usefixtures("dns")
-def test_the_configuration_file_can_guard_every_test_but_those_that_are_marked(run: Run) -> None:
-    done = run(
-        """
-    import socket
-
-    def test_refused():
-        socket.getaddrinfo("example.com", 80)
-
-    @pytest.mark.nemotron_network
-    def test_marked():
-        assert socket.getaddrinfo("example.com", 80) == []
-
-    @pytest.mark.nemotron_network
-    @pytest.mark.usefixtures("nemotron_guard")
-    def test_marked_and_guarded():
-        assert socket.getaddrinfo("example.com", 80) == []
-    """,
-        "-o",
-        "nemotron_guard=true",
-        "--strict-markers",
-    )
-    done.assert_outcomes(passed=2, failed=1)
-
-
-@pytest.mark.usefixtures("dns")
-def test_recording_is_let_through(run: Run) -> None:
-    code = """
-    import socket
-
-    @pytest.mark.usefixtures("nemotron_guard")
-    def test_recorded(nemotron_cassette):
-        assert socket.getaddrinfo("example.com", 80) == []
-    """
-    for mode, outcome in (("record", {"passed": 1}), ("off", {"passed": 1}), ("replay", {"failed": 1})):
-        run(code, f"--nemotron-cassettes={mode}").assert_outcomes(**outcome)
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "0.0.0.0", "", None],  # noqa: S104 - not bound
-)
-def test_this_machine_is_not_guarded(host: str | None) -> None:
-    for given in (host, host and host.encode()):
-        with GUARD.on(), suppress(OSError):  # not every system has IPv6
-            socket.getaddrinfo(given, 80)
-
-
-def test_what_is_no_internet_address_is_not_guarded_and_the_end_of_the_guard_leaves_nothing_behind() -> None:
-    before = dict(vars(socket.socket))
-    with GUARD.on():
-        ours, theirs = socket.socketpair()
-        ours.close()
-        theirs.close()
-        with socket.socket(socket.AF_UNIX) as one, pytest.raises(FileNotFoundError):
-            one.connect("/nowhere")
-    assert dict(vars(socket.socket)) == before
-
-
-@pytest.mark.parametrize("method", ["connect", "connect_ex"])
-def test_both_ways_to_connect_are_guarded(method: str) -> None:
-    with GUARD.on(), socket.socket() as one, pytest.raises(pytest.fail.Exception, match=r"192\.0\.2\.1, port 443"):
-        getattr(one, method)(("192.0.2.1", 443))
 
 
 # --- What it costs whoever uses none of it ---

@@ -19,6 +19,7 @@ from nemotron_client.testing import (
     tool_calls,
 )
 from nemotron_client.testing.replies import MODEL
+from tests.testing.conftest import NO_CERTIFICATES
 from tests.testing.wire import Chat, said
 
 
@@ -162,14 +163,80 @@ def test_a_script_that_is_not_asked_for_to_its_end_is_told(either: FakeServer | 
             server.close()  # as the end of the block does, which tells nothing more
 
 
+def test_an_unused_reply_of_a_path_tells_where_it_was_to_be_given() -> None:
+    fake = FakeServer()
+    fake.reply(Reply(status=503), path="/v1/models")
+    with pytest.warns(ScriptWarning, match=r"1 of 1 .*; the next is Reply\(.*, for /v1/models\."):
+        fake.close()
+
+
 def test_a_test_that_fails_is_told_that_its_script_had_come_to_its_end(either: FakeServer | MockServer) -> None:
-    told = r"The script ended after its reply 1\. Answered without it: 'Really\?', 'And now\?'\. Give a reply for each"
-    with either as server:
-        server.reply("One")
-        for question in ("Hello", "Really?", "And now?"):
-            ask(server, question)
-        with pytest.warns(ScriptWarning, match=told):
-            server.close(failed=True)  # as the end of the block does after an exception
+    told = "The script ended after its reply 1. Answered without it: 'Really?', 'And now?'. Give a reply for each"
+
+    def fails() -> None:
+        with either as server:
+            server.reply("One")
+            for question in ("Hello", "Really?", "And now?"):
+                ask(server, question)
+            raise LookupError
+
+    with pytest.raises(LookupError) as failed:
+        fails()
+    assert [note[: len(told)] for note in notes(failed)] == [told]
+
+
+def notes(failed: pytest.ExceptionInfo[BaseException]) -> list[str]:
+    return getattr(failed.value, "__notes__", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (b"x", "POST /v1/completions"),
+        (b"[1]", "POST /v1/completions"),
+        (b'{"messages": 5}', "POST /v1/completions"),
+        (b'{"messages": ["x"]}', "POST /v1/completions"),
+        (b"[" * 3000, "POST /v1/completions"),
+        (b'{"prompt": 5}', "''"),
+        (b'{"prompt": "Hi"}', "'Hi'"),
+    ],
+    ids=range(7),
+)
+def test_no_body_after_the_script_takes_the_place_of_the_failure(content: bytes, shown: str) -> None:
+    def fails() -> None:
+        with FakeServer("One") as fake:
+            with fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+                for body in (b'{"prompt": "Once"}', content):
+                    http.post("http://fake/v1/completions", content=body)
+                http.get("http://fake/v1/completions")  # asks for nothing
+            raise LookupError
+
+    with pytest.raises(LookupError) as failed:
+        fails()
+    assert [note.split("without it: ")[1].split(". Give")[0] for note in notes(failed)] == [shown]
+
+
+def test_the_script_of_another_path_says_nothing_of_completions() -> None:
+    def fails() -> None:
+        with FakeServer() as fake:
+            fake.reply(Reply(body={"version": "0.32"}), path="/version")
+            with fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+                http.get("http://fake/version")
+            ask(fake, "Hello")
+            raise LookupError
+
+    with pytest.raises(LookupError) as failed:
+        fails()
+    assert notes(failed) == []
+
+
+def test_a_text_that_a_function_returns_is_refused_with_what_would_be_right() -> None:
+    def forgot(_: RecordedRequest) -> Any:  # noqa: ANN401 - what no checker lets pass
+        return "Hello"
+
+    fake = FakeServer(forgot)
+    with pytest.raises(TypeError, match=r"returned 'Hello', not a Reply: .* Only reply\(\.\.\.\) and always"):
+        ask(fake, "Hello")
 
 
 def test_what_a_server_says_by_itself_is_no_mistake_of_a_script(either: FakeServer | MockServer) -> None:
@@ -177,6 +244,12 @@ def test_what_a_server_says_by_itself_is_no_mistake_of_a_script(either: FakeServ
         server.reply("One")
         ask(server, "Hello")
         ask(server, "Really?")
-    unscripted = FakeServer()
-    ask(unscripted, "Hello")
-    unscripted.close(failed=True)
+
+    def fails() -> None:
+        with FakeServer() as unscripted:
+            ask(unscripted, "Hello")
+            raise LookupError
+
+    with pytest.raises(LookupError) as failed:
+        fails()
+    assert notes(failed) == []
