@@ -27,6 +27,7 @@ from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, spelled, text_ids
 
+_DEEPEST = 700  # objects and arrays within each other that are read whatever Python it is
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 _EFFORTS = ["none", "high"]
 _TOKENIZE, _DETOKENIZE = "/tokenize", "/detokenize"
@@ -85,6 +86,8 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
         return invalid("body", "missing", "Field required", None)
     try:
         fields: object = request.json  # read once, for at another depth it may be too deep
+        if request.body.count(b"[") + request.body.count(b"{") > _DEEPEST:
+            _check_depth(fields)
     except json.JSONDecodeError as wrong:
         return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
     except (ValueError, RecursionError):  # no UTF-8, thousands of digits, or nested too deeply
@@ -93,6 +96,21 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
         return None
     what = "Input should be a valid dictionary or object to extract fields from"
     return invalid("body", "model_attributes_type", what, fields)
+
+
+def _check_depth(value: object) -> None:
+    """Refuse what vLLM's Python can't read; later ones read more.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [[*each.values()] if is_object(each) else each for each in level if is_object(each) or is_array(each)]
+        if not inner:
+            return
+        level = [each for values in inner for each in values]
+    raise RecursionError
 
 
 def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:

@@ -280,3 +280,18 @@ def post(http: httpx2.Client, path: str, content: bytes) -> httpx2.Response:
     response = http.post(f"http://fake{path}", content=content, headers={"content-type": "application/json"})
     assert response.read() is not None
     return response
+
+
+@pytest.mark.parametrize(
+    ("extra", "is_read"),
+    [
+        (b"[" * 750 + b"]" * 750, False),
+        (b'{"a":' * 750 + b"1" + b"}" * 750, False),
+        (b"[" + b"[]," * 750 + b"1]", True),
+    ],
+    ids=["arrays", "objects", "many that stand beside each other"],
+)
+def test_a_body_may_be_long_but_not_deep_with_every_python(extra: bytes, *, is_read: bool) -> None:
+    with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        said = post(http, "/v1/chat/completions", b'{"messages": [], "x": ' + extra + b"}").text
+    assert ("error parsing the body" not in said) is is_read
