@@ -108,7 +108,7 @@ PATTERNS = {
     "back": r"(a)\1",
     "back by a name": "(?P<n>a)(?P=n)",
     "back after a backslash": r"a\\1",
-    "letters": r"\p{L}",
+    "letters": r"a\p{L}",  # not alone: two tokens may be too few for one letter, and the answer is empty then
     "end": r"a\z",
     "name": "(?<n>a)",
     "named class": "[[:alpha:]]",
