@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Required, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, Required, TypeVar
 from uuid import UUID
 
 import pytest
@@ -36,7 +36,9 @@ T = TypeVar("T")
 
 
 def properties(function: Callable[..., object]) -> dict[str, Any]:
-    return cast("dict[str, Any]", as_tool(function).parameters["properties"])
+    schema: Any = as_tool(function).parameters
+    found: dict[str, Any] = schema["properties"]
+    return found
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -249,7 +251,8 @@ def test_one_class_used_twice_stays_a_definition_and_once_does_not() -> None:
 
     parameters = as_tool(plan).parameters
     trip = properties(plan)["trip"]
-    assert list(cast("dict[str, Any]", parameters["$defs"])) == ["Place"]
+    definitions: Any = parameters["$defs"]
+    assert list(definitions) == ["Place"]
     assert trip["properties"]["start"] == {"$ref": "#/$defs/Place", "description": "Where it begins."}
     assert trip["properties"]["unit"]["enum"] == ["c", "f"]
 
