@@ -5,6 +5,7 @@ examples each time, elsewhere new ones. `HYPOTHESIS_PROFILE=thorough` tries 2,00
 with the counting of tokens.
 """
 
+import gc
 import os
 import sys
 
@@ -22,6 +23,12 @@ pytest_plugins = ["pytester"]
 def pytest_xdist_auto_num_workers() -> int:
     """Run one worker more than there are processors, since many tests wait for a socket."""
     return 1 + (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let no `gc.collect()` of a test walk through what all of them have imported."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
