@@ -216,10 +216,7 @@ def read(folder: Path) -> Checkpoint:
     found = next((each for each in described if any(map(each.owns, names))), described[0])
     facts, weights = _described(folder, found, names), inspect(folder, found.weights)
     tokenizer = _tokenizer(found, names)
-    if tokenizer is None:
-        problem = f"there is no tokenizer ({found.tokenizer})"
-    else:
-        problem = inspect_tokenizer(folder / tokenizer)
+    problem = inspect_tokenizer(folder / tokenizer) if tokenizer else f"there is no tokenizer ({found.tokenizer})"
     problems = (*weights.problems, *([problem] if problem else []))
     return Checkpoint(folder, found, tokenizer not in {None, HF.tokenizer}, _with_sizes(facts, weights), problems)
 
