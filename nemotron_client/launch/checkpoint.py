@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter
 from nemotron_client.errors import ConfigurationError
 
 from .sizes import PLAIN, Model
-from .weights import Weights, inspect, read_json, told
+from .weights import Weights, inspect, inspect_tokenizer, read_whole, told
 
 # What vLLM assumes where neither params.json nor a config.json beside it names a window; it serves no longer one.
 _UNTOLD_WINDOW = 128_000
@@ -29,12 +29,14 @@ class Format:
         name: As vLLM calls it.
         config: The file that describes the model.
         weights: How the names of the weight files begin.
+        tokenizer: The tokenizer's file.
         layers: A field of the description; so are those that follow.
     """
 
     name: Literal["mistral", "hf"]
     config: str
     weights: str
+    tokenizer: str
     layers: str
     heads: str
     kv_heads: str
@@ -46,11 +48,22 @@ class Format:
         return name.startswith(self.weights) and name.endswith((".safetensors", ".safetensors.index.json"))
 
 
-MISTRAL = Format("mistral", "params.json", "consolidated", "n_layers", "n_heads", "n_kv_heads", "dim", "quantization")
+MISTRAL = Format(
+    name="mistral",
+    config="params.json",
+    weights="consolidated",
+    tokenizer="tekken.json",
+    layers="n_layers",
+    heads="n_heads",
+    kv_heads="n_kv_heads",
+    hidden="dim",
+    quantization="quantization",
+)
 HF = Format(
     name="hf",
     config="config.json",
     weights="model",
+    tokenizer="tokenizer.json",
     layers="num_hidden_layers",
     heads="num_attention_heads",
     kv_heads="num_key_value_heads",
@@ -73,6 +86,8 @@ class Facts:
         weights: Bytes of the weights as they are.
         weights_fp8: Bytes of them in fp8.
         precision: What they are in.
+        embeddings: Bytes of the input embeddings; 0 where unknown.
+        head: Bytes of the output head; 0 where unknown, or where the embeddings serve for it.
     """
 
     layers: int | None = None
@@ -84,6 +99,8 @@ class Facts:
     weights: int | None = None
     weights_fp8: int | None = None
     precision: str | None = None
+    embeddings: int = 0
+    head: int = 0
 
     def overridden(self, told: Facts) -> Facts:
         """Return the same with what the user told in its place.
@@ -91,9 +108,9 @@ class Facts:
         Raises:
             ConfigurationError: A number of parameters says nothing of the size of weights that are quantized.
         """
-        given = {each.name: value for each in fields(told) if (value := getattr(told, each.name)) is not None}
+        given = {each.name: value for each in fields(told) if (value := getattr(told, each.name))}
         if told.parameters:  # what the files hold is not what is asked about; how they are quantized stays so
-            given |= self._estimated(told.parameters)
+            given |= {"embeddings": 0, "head": 0, **self._estimated(told.parameters)}
         return replace(self, **given)
 
     def _estimated(self, parameters: int) -> dict[str, int | str]:
@@ -136,6 +153,8 @@ class Facts:
             heads=self.heads,
             window=self.window,
             parameters=self.parameters,
+            embeddings=self.embeddings,
+            head=self.head,
         )
 
 
@@ -196,11 +215,18 @@ def read(folder: Path) -> Checkpoint:
     # Often both are described, and the weight files of one only were downloaded.
     found = next((each for each in described if any(map(each.owns, names))), described[0])
     facts, weights = _described(folder, found, names), inspect(folder, found.weights)
-    tokenizer = "tekken.json" in names or any(name.startswith("tokenizer.model.v") for name in names)
-    problems = list(weights.problems)
-    if not tokenizer and (found is MISTRAL or "tokenizer.json" not in names):
-        problems.append("there is no tokenizer (tekken.json)")
-    return Checkpoint(folder, found, tokenizer, _with_sizes(facts, weights), tuple(problems))
+    tokenizer = _tokenizer(found, names)
+    problem = inspect_tokenizer(folder / tokenizer) if tokenizer else f"there is no tokenizer ({found.tokenizer})"
+    problems = (*weights.problems, *([problem] if problem else []))
+    return Checkpoint(folder, found, tokenizer not in {None, HF.tokenizer}, _with_sizes(facts, weights), problems)
+
+
+def _tokenizer(format_: Format, names: Collection[str]) -> str | None:
+    """Return the name of the tokenizer's file that vLLM is told to use: Mistral's own comes first."""
+    if MISTRAL.tokenizer in names:
+        return MISTRAL.tokenizer
+    newest = max((name for name in names if name.startswith("tokenizer.model.v")), default=None)
+    return newest or (format_.tokenizer if format_.tokenizer in names else None)
 
 
 def _with_sizes(facts: Facts, weights: Weights) -> Facts:
@@ -212,6 +238,8 @@ def _with_sizes(facts: Facts, weights: Weights) -> Facts:
         weights=weights.size,
         weights_fp8=weights.fp8 if facts.precision is None else weights.size,
         precision=precision,
+        embeddings=weights.embeddings,
+        head=weights.head,
     )
 
 
@@ -253,7 +281,7 @@ def _window_of_hf(folder: Path, names: Collection[str]) -> int | None:
 def _config(path: Path) -> dict[str, JsonValue]:
     """Read a description; of a model that sees pictures too, its text part."""
     try:
-        read = _OBJECT.validate_json(read_json(path, _LONGEST_DESCRIPTION))
+        read = _OBJECT.validate_json(read_whole(path, _LONGEST_DESCRIPTION))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: {told(error)}. It should describe the model.") from None
     text = read.get("text_config")

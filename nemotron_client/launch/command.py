@@ -101,6 +101,8 @@ class Server:
         """
         if not self.executable.isprintable():
             raise ConfigurationError(f"--vllm {self.executable!r}: the path holds characters that can't be printed.")
+        if not Path(self.executable).name:
+            raise ConfigurationError(f"--vllm {self.executable!r}: give vLLM's program, e.g. /opt/vllm/bin/vllm.")
         if not 0 < self.port < 65_536:
             raise ConfigurationError(f"--port {self.port}: give a number from 1 to 65535.")
         for name, host in (("--host", self.host), ("--head", self.head)):

@@ -121,6 +121,8 @@ def check(extra: Sequence[str]) -> None:
     Raises:
         ConfigurationError: One is refused, or can't be shown.
     """
+    if extra and not _FLAG.match(extra[0]):  # it may be a key
+        raise ConfigurationError("The first word after -- is no flag: vLLM would refuse it. Folder: --weights DIR.")
     for word in extra:
         rule, name = rule_of(word), _name(word)
         if rule and rule.refused:
@@ -139,10 +141,10 @@ def warnings(extra: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def parts(extra: Sequence[str]) -> list[tuple[str, ...]]:
-    """Divide the words after ``--`` into flags, each with its values."""
+    """Divide the words after ``--``, of which the first is a flag, into flags, each with its values."""
     found: list[tuple[str, ...]] = []
     for word in extra:
-        if _FLAG.match(word) or not found:
+        if _FLAG.match(word):
             found.append((word,))
         else:
             found[-1] += (word,)

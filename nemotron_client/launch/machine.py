@@ -14,6 +14,8 @@ from .preflight import Card, Machine
 
 # NVML's own program, which comes with the driver: no dependency, and the same figures.
 _QUERY = ("--query-gpu=index,uuid,name,memory.total,memory.free,compute_cap", "--format=csv,noheader,nounits")
+# Where it is though no PATH leads there: in containers on Google's Kubernetes, in WSL.
+_ELSEWHERE = ("/usr/local/nvidia/bin", "/usr/lib/wsl/lib")
 _LONGEST_QUERY = 30.0  # seconds; the driver takes 5 to 10 to wake eight GPUs
 _DISTRIBUTIONS = ("vllm", "mistral_common")
 _SHARED, _MEMORY = Path("/dev/shm"), Path("/proc/meminfo")  # noqa: S108 - looked at, not written to
@@ -40,7 +42,7 @@ def look(executable: str, host: str, port: int) -> Machine:
 
 def find_cards() -> tuple[Card, ...] | str:
     """Return the GPUs that CUDA would show a program, one at least, or why there are none."""
-    smi = shutil.which("nvidia-smi")
+    smi = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path=os.pathsep.join(_ELSEWHERE))
     if smi is None:
         return "nvidia-smi, which comes with NVIDIA's driver, is not installed"
     try:

@@ -95,7 +95,7 @@ class Layout:
         tensor: GPUs that share each layer.
         pipeline: Stages that the layers are spread over, one after the other.
         data: Copies of the model, each with its own KV cache.
-        weights: Bytes on each GPU.
+        weights: Bytes on each GPU; here and below, of the pipeline stage with room for the fewest tokens.
         room: Bytes left on each GPU for its KV cache; below 0 if not even the weights fit.
         kv_bytes: Bytes for each token on each GPU.
         window: Tokens of a full sequence.
@@ -187,18 +187,40 @@ def plan(model: Model, machines: Machines, wish: Wish) -> Plan:
 
 def spread(model: Model, machines: Machines, wish: Wish, tensor: int, pipeline: int) -> Layout:
     """Work out one layout; the division of the heads is the caller's to check."""
-    # The largest stage counts: it has all KV heads of its layers; a GPU of it an equal part, and never less than one.
-    layers, heads = -(-model.layers // pipeline), max(model.kv_heads // tensor, 1)
-    weights = -(-_weights(model, wish) * layers // (model.layers * tensor))
-    return Layout(
-        tensor=tensor,
-        pipeline=pipeline,
-        data=machines.gpus * machines.nodes // (tensor * pipeline),
-        weights=weights,
-        room=machines.usable - machines.reserve - weights,
-        kv_bytes=2 * layers * heads * model.head_dim * BYTES[wish.kv],
-        window=wish.window,
-    )
+    heads = max(model.kv_heads // tensor, 1)  # of each layer on each GPU of a stage
+    stages: list[Layout] = []
+    for layers, whole in _stages(model, wish, pipeline):
+        weights = -(-whole // tensor)
+        stages.append(
+            Layout(
+                tensor=tensor,
+                pipeline=pipeline,
+                data=machines.gpus * machines.nodes // (tensor * pipeline),
+                weights=weights,
+                room=machines.usable - machines.reserve - weights,
+                kv_bytes=2 * layers * heads * model.head_dim * BYTES[wish.kv],
+                window=wish.window,
+            )
+        )
+    return min(stages, key=lambda stage: (stage.tokens, stage.room))  # no stage keeps more tokens than another
+
+
+def _stages(model: Model, wish: Wish, pipeline: int) -> Iterator[tuple[int, int]]:
+    """Yield the layers of each kind of pipeline stage, and the bytes of its weights, as vLLM's `get_pp_indices` does.
+
+    What layers are left over go one by one to the stages before the last, backwards. The first has the embeddings, the
+    last the output head, or the embeddings again where they serve for it.
+    """
+    whole = _weights(model, wish)
+    if pipeline == 1:
+        yield model.layers, whole
+        return
+    layers, left = divmod(model.layers, pipeline)
+    kinds = [(layers + (left == pipeline - 1), model.embeddings), (layers, model.head or model.embeddings)]
+    if pipeline > 2:
+        kinds.append((layers + (left > 0), 0))
+    for each, more in kinds:
+        yield each, -(-(whole - model.embeddings - model.head) * each // model.layers) + more
 
 
 def _weights(model: Model, wish: Wish) -> int:

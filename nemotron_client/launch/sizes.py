@@ -96,6 +96,8 @@ class Model:
         heads: Query heads; None where unknown, and then only the KV heads are divided.
         window: The longest sequence that it was made for, in tokens; None where unknown.
         parameters: How many; None where unknown.
+        embeddings: Bytes of the input embeddings, of all weights; 0 where unknown.
+        head: Bytes of the output head, of all weights; 0 where unknown, or where the embeddings serve for it.
     """
 
     layers: int
@@ -107,6 +109,8 @@ class Model:
     heads: int | None = None
     window: int | None = None
     parameters: int | None = None
+    embeddings: int = 0
+    head: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what can't be.
@@ -115,6 +119,9 @@ class Model:
             ConfigurationError: A number is out of its range.
         """
         check_ranges(self)
+        ends, most = (self.embeddings, self.head), min(self.weights, self.weights_fp8)
+        if min(ends) < 0 or sum(ends) > most:
+            raise ConfigurationError(f"embeddings and head {ends}: give parts of the {most:,} bytes of weights.")
 
     @classmethod
     def of(cls, parameters: float, *, layers: int, kv_heads: int, head_dim: int, heads: int | None = None) -> Model:

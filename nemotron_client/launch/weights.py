@@ -1,4 +1,4 @@
-"""Look at safetensors files without loading them: what they hold, and whether all of it has arrived.
+"""Look into a folder's large files without loading them: what they hold, and whether all of it has arrived.
 
 Nothing in them is trusted: sizes are bounded, names stay inside the folder, numbers must be numbers.
 """
@@ -16,13 +16,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
-# The format's own limit for a header; an index of 200,000 tensors has a fifth of it.
+# The safetensors format's own limit for a header; an index of 200,000 tensors, or a tokenizer, has a fifth of it.
 _LONGEST_HEADER = 100_000_000
+_POINTER = b"version https://git-lfs.github.com/spec/"  # what a clone without Git LFS has in place of large files
 # Names and bytes of each number, where a number isn't packed with others.
 _TYPES = {"BF16": ("bf16", 2), "F16": ("fp16", 2), "F32": ("fp32", 4), "F8_E4M3": ("fp8", 1), "F8_E5M2": ("fp8", 1)}
 _PART = re.compile(r"(.+)-\d+-of-(\d+)\.safetensors")
-# vLLM makes fp8 of linear layers; embeddings and the last layer (by Mistral's name, and by HF's) stay as they are.
-_KEPT = ("embed", "output.weight", "lm_head")
+# Embeddings and the output head, by Mistral's names and by Hugging Face's.
+_EMBEDDINGS, _HEAD = ("tok_embeddings.", "embed_tokens."), ("output.weight", "lm_head.")
+_KEPT = ("embed", *_HEAD)  # vLLM makes fp8 of linear layers; these stay as they are
 
 
 _Size = Annotated[int, Field(ge=0, lt=2**63)]
@@ -50,6 +52,15 @@ class _Index(BaseModel):
     weight_map: dict[str, str]
 
 
+class _Tekken(BaseModel):
+    config: dict[str, JsonValue]
+
+
+class _Tokenizer(BaseModel):
+    model: dict[str, JsonValue]
+
+
+_TOKENIZERS: dict[str, type[BaseModel]] = {"tekken.json": _Tekken, "tokenizer.json": _Tokenizer}
 _OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 _HEADER: TypeAdapter[dict[str, Tensor]] = TypeAdapter(dict[str, Tensor])
 
@@ -63,14 +74,18 @@ class Weights:
         fp8: Bytes of them with the linear layers in fp8; None where unknown.
         parameters: How many numbers; None where unknown, or where several are packed into one.
         precision: What most of them are in, "packed" if several are in one number; None where unknown.
+        embeddings: Bytes of the input embeddings; 0 where unknown.
+        head: Bytes of the output head; 0 where unknown, or where the embeddings serve for it.
         problems: What is missing, cut short or can't be read.
     """
 
-    size: int | None
-    fp8: int | None
-    parameters: int | None
-    precision: str | None
-    problems: tuple[str, ...]
+    size: int | None = None
+    fp8: int | None = None
+    parameters: int | None = None
+    precision: str | None = None
+    embeddings: int = 0
+    head: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def inspect(folder: Path, prefix: str) -> Weights:
@@ -96,11 +111,22 @@ def inspect(folder: Path, prefix: str) -> Weights:
         )
         problems += ["the index names no files"] if not names else []
     if problems:
-        return Weights(index.metadata.total_size if index else None, None, None, None, tuple(problems))
+        return Weights(index.metadata.total_size if index else None, problems=tuple(problems))
     return _measured(tensors)
 
 
-def read_json(path: Path, longest: int) -> bytes:
+def inspect_tokenizer(path: Path) -> str | None:
+    """Say why a tokenizer's file can't be used; None if nothing is seen."""
+    try:
+        text = read_whole(path, _LONGEST_HEADER)
+        if path.name in _TOKENIZERS:
+            _TOKENIZERS[path.name].model_validate_json(text)
+    except (OSError, ValueError) as error:
+        return f"{path.name}: {told(error)}"
+    return None
+
+
+def read_whole(path: Path, longest: int) -> bytes:
     """Read a small file.
 
     Args:
@@ -108,12 +134,13 @@ def read_json(path: Path, longest: int) -> bytes:
         longest: How many bytes it may have.
 
     Raises:
-        ValueError: It is no plain file, or too large.
+        ValueError: It is no plain file, empty, too large, or not the file itself.
         OSError: It can't be read.
     """
-    if _size(path) > longest:
-        raise ValueError(f"has more than {longest:,} bytes")
-    return path.read_bytes()
+    size = _size(path)
+    if not 0 < size <= longest:
+        raise ValueError(f"has more than {longest:,} bytes" if size else "is empty")
+    return _itself(path.read_bytes())
 
 
 def told(error: Exception) -> str:
@@ -131,22 +158,33 @@ def told(error: Exception) -> str:
     return str(error)
 
 
+def _itself(text: bytes) -> bytes:
+    if text.startswith(_POINTER):
+        raise ValueError("is a pointer of Git LFS in place of the file (`git lfs pull` fetches it)")
+    return text
+
+
 def _measured(tensors: dict[str, Tensor]) -> Weights:
     sizes = Counter[str]()
     for tensor in tensors.values():
         sizes[tensor.dtype] += tensor.size
     usual, size = max(sizes, key=lambda dtype: sizes[dtype]), sizes.total()
+    embeddings, head = (
+        sum(tensor.size for name, tensor in tensors.items() if any(part in name for part in parts))
+        for parts in (_EMBEDDINGS, _HEAD)
+    )
     if usual not in _TYPES:
-        return Weights(size, size, None, "packed", ())
+        return Weights(size, size, None, "packed", embeddings, head)
     parameters = sum(tensor.size // _bytes(tensor) for tensor in tensors.values())
-    return Weights(size, sum(map(_in_fp8, tensors, tensors.values())), parameters, _TYPES[usual][0], ())
+    fp8 = sum(map(_in_fp8, tensors, tensors.values()))
+    return Weights(size, fp8, parameters, _TYPES[usual][0], embeddings, head)
 
 
 def _index(path: Path, problems: list[str]) -> _Index | None:
     if not os.path.lexists(path):
         return None
     try:
-        index = _Index.model_validate_json(read_json(path, _LONGEST_HEADER))
+        index = _Index.model_validate_json(read_whole(path, _LONGEST_HEADER))
     except (OSError, ValueError) as error:
         problems.append(f"{path.name}: {told(error)}")
         return _Index(weight_map={})
@@ -187,7 +225,8 @@ def _header(path: Path) -> dict[str, Tensor]:
     """
     whole = _size(path)
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        length = int.from_bytes(_itself(file.read(len(_POINTER)))[:8], "little")
+        file.seek(8)
         if not 2 <= length <= min(_LONGEST_HEADER, whole - 8):
             raise ValueError(f"is no safetensors file, or cut short: it has {whole:,} bytes")
         text = file.read(length)

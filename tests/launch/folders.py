@@ -45,7 +45,7 @@ def mistral(folder: Path, params: Mapping[str, object] = PARAMS) -> Path:
     """Make a folder in Mistral's format."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.json").write_text(json.dumps(params))
-    (folder / "tekken.json").write_text("{}")
+    (folder / "tekken.json").write_text('{"config": {}}')
     (folder / "consolidated.safetensors").write_bytes(safetensors())
     return folder
 
@@ -54,7 +54,7 @@ def hugging_face(folder: Path, config: Mapping[str, object] = CONFIG) -> Path:
     """Make a folder in Hugging Face's format, with an index and two parts."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text("{}")
+    (folder / "tokenizer.json").write_text('{"model": {}}')
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     for number, name in enumerate(names):
         (folder / name).write_bytes(safetensors({f"layers.{number}.w": ("BF16", [4, 4])}))

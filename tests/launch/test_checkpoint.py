@@ -44,6 +44,7 @@ def test_a_folder_in_mistrals_format_tells_all_that_planning_needs(tmp_path: Pat
             weights=104,
             weights_fp8=64 + 16 + 8,  # embeddings and norms stay in 16 bits
             precision="bf16",
+            embeddings=64,
         ),
         problems=(),
     )
@@ -135,6 +136,26 @@ def test_of_packed_weights_only_the_bytes_are_known(tmp_path: Path) -> None:
     assert (facts.weights, facts.parameters) == (2048 + 8, None)
 
 
+@pytest.mark.parametrize(
+    ("embeddings", "head"),
+    [
+        ("tok_embeddings.weight", "output.weight"),
+        ("model.embed_tokens.weight", "lm_head.weight"),
+        ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"),
+    ],
+)
+def test_what_stands_in_the_first_and_in_the_last_stage_alone_is_measured(
+    tmp_path: Path, embeddings: str, head: str
+) -> None:
+    mistral(tmp_path)
+    tensors = {embeddings: ("BF16", [8, 4]), "layers.0.w": ("BF16", [4, 4]), head: ("BF16", [9, 4])}
+    (tmp_path / SHARD).write_bytes(safetensors(tensors))
+    model = read(tmp_path).facts.model()
+    assert (model.embeddings, model.head, model.weights_fp8) == (64, 72, 64 + 16 + 72)
+    told = read(tmp_path).facts.overridden(Facts(parameters=10)).model()  # the files are not what is asked about
+    assert (told.embeddings, told.head) == (0, 0)
+
+
 def break_off(folder: Path) -> None:
     whole = (folder / SHARD).read_bytes()
     (folder / SHARD).write_bytes(whole[:-10])
@@ -142,6 +163,10 @@ def break_off(folder: Path) -> None:
 
 def lie_about_the_header(folder: Path) -> None:
     (folder / SHARD).write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10665945\n"
+TOLD_OF_IT = r"is a pointer of Git LFS in place of the file \(`git lfs pull` fetches it\)"
 
 
 def write(name: str, text: str) -> Damage:
@@ -226,7 +251,16 @@ def index(*names: str, **more: object) -> Damage:
         (without(SHARD), r"there is no consolidated\*.safetensors"),
         (replaced(SHARD, by="nowhere"), "consolidated.safetensors: is not there, or is a link to what is not there"),
         (replaced(SHARD, by=SHARD), "consolidated.safetensors: Too many levels of symbolic links"),
-        (without("tekken.json"), "there is no tokenizer"),
+        (write(SHARD, POINTER), f"consolidated.safetensors: {TOLD_OF_IT}"),
+        (write(f"{SHARD}.index.json", POINTER), f"index.json: {TOLD_OF_IT}"),
+        (without("tekken.json"), r"there is no tokenizer \(tekken.json\)"),
+        (write("tekken.json", POINTER), f"tekken.json: {TOLD_OF_IT}"),
+        (write("tekken.json", ""), "tekken.json: is empty"),
+        (write("tekken.json", '{"config": {}, "vocab": ['), "tekken.json: can't be understood: Invalid JSON: EOF"),
+        (write("tekken.json", "Access is restricted"), "tekken.json: can't be understood: Invalid JSON: expected"),
+        (write("tekken.json", '{"error": "Not found"}'), "tekken.json: can't be understood: 'config': Field required"),
+        (replaced("tekken.json", by="nowhere"), "tekken.json: is not there, or is a link to what is not there"),
+        (replaced("tekken.json", by="."), "tekken.json: is no file"),
         (split(of=3, there=2), "1 of the 3 files consolidated-...-of-00003.safetensors are missing"),
         (index(SHARD, "consolidated-2.safetensors"), "consolidated-2.safetensors: is not there"),
         (index(SHARD), "the index names tensors that no file holds: 'w0', 1 in all"),
@@ -242,6 +276,30 @@ def test_what_vllm_could_not_load_is_told(tmp_path: Path, damage: Damage, proble
     damage(mistral(tmp_path))
     (told,) = problems(tmp_path)
     assert re.search(problem, told), told
+
+
+def test_the_tokenizer_that_is_looked_into_is_the_one_that_vllm_is_told_to_use(tmp_path: Path) -> None:
+    write("tokenizer.json", "")(hugging_face(tmp_path))
+    assert problems(tmp_path) == ("tokenizer.json: is empty",)
+    write("tokenizer.json", "{}")(tmp_path)
+    assert problems(tmp_path) == ("tokenizer.json: can't be understood: 'model': Field required",)
+    write("tokenizer.model.v3", "")(tmp_path)
+    assert problems(tmp_path) == ("tokenizer.model.v3: is empty",)
+    write("tokenizer.model.v7", "no JSON")(tmp_path)  # of several the newest, as mistral_common does
+    assert problems(tmp_path) == ()
+    write("tekken.json", "")(tmp_path)
+    assert (problems(tmp_path), read(tmp_path).mistral_tokenizer) == (("tekken.json: is empty",), True)
+
+
+def test_a_folder_without_a_tokenizer_is_told_which_file_its_format_has(tmp_path: Path) -> None:
+    without("tokenizer.json")(hugging_face(tmp_path))
+    assert (problems(tmp_path), read(tmp_path).mistral_tokenizer) == (
+        ("there is no tokenizer (tokenizer.json)",),
+        False,
+    )
+    write("tokenizer.json", '{"model": {}}')(mistral(tmp_path / "m"))
+    without("tekken.json")(tmp_path / "m")
+    assert problems(tmp_path / "m") == ("there is no tokenizer (tekken.json)",)
 
 
 def test_an_index_tells_the_size_though_the_files_are_not_there(tmp_path: Path) -> None:
@@ -277,6 +335,12 @@ def test_a_file_that_may_not_be_read_is_told_of(tmp_path: Path, monkeypatch: pyt
     assert problems(tmp_path) == ("consolidated.safetensors: Permission denied",)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ConfigurationError, match=r"params.json: Permission denied"):
+        read(tmp_path)
+
+
+def test_a_description_that_git_lfs_has_not_fetched_is_told_of(tmp_path: Path) -> None:
+    write("params.json", POINTER)(mistral(tmp_path))
+    with pytest.raises(ConfigurationError, match=rf"params.json: {TOLD_OF_IT}. It should describe the model."):
         read(tmp_path)
 
 

@@ -209,6 +209,10 @@ def test_where_plain_http_may_be_read_on_the_way_the_client_must_be_told(host: s
         ({"host": "a" * 64}, "--host 'a{64}' is no address"),
         ({"host": '::1%";x'}, "--host '::1%\";x' is no address"),
         ({"executable": "a\udcffb"}, r"--vllm 'a\\udcffb': the path holds characters that can't be printed"),
+        *(
+            ({"executable": name}, f"--vllm '{name}': give vLLM's program, e.g. /opt/vllm/bin/vllm")
+            for name in ("", ".", "/")
+        ),
         ({"head": "$(id)"}, r"--head '\$\(id\)' is no address"),
     ],
 )

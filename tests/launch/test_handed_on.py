@@ -79,8 +79,15 @@ def test_so_is_any_beginning_of_it_and_a_value_that_follows_at_once(word: str, m
 
 @pytest.mark.parametrize("word", ["-", "--", "-1", "-O3", "-cc.mode=none", "64", "", "/a/b.jinja", "ü"])
 def test_other_words_are_handed_on(word: str) -> None:
-    check([word])
-    assert list(warnings([word])) == []
+    check(["--seed", word])
+    assert list(warnings(["--seed", word])) == []
+
+
+@pytest.mark.parametrize("word", ["sk-made-up", "--", "-1", "", "/data/weights"])
+def test_a_first_word_that_is_no_flag_is_refused_and_not_shown(word: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        check([word, "--seed", "1"])
+    assert str(refused.value) == "The first word after -- is no flag: vLLM would refuse it. Folder: --weights DIR."
 
 
 def test_flags_that_the_plan_does_not_know_of_are_handed_on_with_a_warning() -> None:
@@ -106,6 +113,6 @@ def test_so_are_those_that_undo_what_the_command_says_before_them(word: str, why
 
 
 def test_the_words_are_divided_into_flags_with_their_values_and_none_is_lost() -> None:
-    given = ["lone", "-O3", "--seed", "-1", "--lora-modules", "a", "b", "-", "--x={}"]
-    assert parts(given) == [("lone",), ("-O3",), ("--seed", "-1"), ("--lora-modules", "a", "b", "-"), ("--x={}",)]
+    given = ["-O3", "--seed", "-1", "--lora-modules", "a", "b", "-", "--x={}"]
+    assert parts(given) == [("-O3",), ("--seed", "-1"), ("--lora-modules", "a", "b", "-"), ("--x={}",)]
     assert parts([]) == []

@@ -22,6 +22,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(machine, "_ELSEWHERE", (str(tmp_path / "nvidia"), str(tmp_path / "wsl")))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return folder
 
@@ -38,6 +39,16 @@ def test_the_gpus_are_those_that_nvidia_smi_lists(programs: Path) -> None:
     install(programs, "nvidia-smi", TWO)
     assert find_cards() == (FIRST, SECOND)
     assert look("vllm", "127.0.0.1", 0).cards == (FIRST, SECOND)
+
+
+def test_nvidia_smi_is_found_where_containers_and_wsl_have_it_though_no_path_leads_there(
+    programs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wsl").mkdir()
+    install(tmp_path / "wsl", "nvidia-smi", TWO)
+    assert find_cards() == (FIRST, SECOND)
+    install(programs, "nvidia-smi", "")
+    assert find_cards() == "nvidia-smi lists none"  # the one on the path comes first
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,27 @@ def test_where_the_layers_do_not_divide_the_largest_stage_counts() -> None:
     assert uneven.kv_bytes * 88 == whole.kv_bytes * 30
 
 
+def test_the_embeddings_count_in_the_first_stage_alone_and_the_output_head_in_the_last() -> None:
+    gib = Model(layers=8, kv_heads=8, head_dim=128, weights=13 * GIB, weights_fp8=13 * GIB, precision="bf16")
+    model, machines = replace(gib, embeddings=2 * GIB, head=3 * GIB), Machines(H100, 8)  # 1 GiB for each layer
+    one, two, four = (spread(model, machines, Wish(), 1, pipeline) for pipeline in (1, 2, 4))
+    assert [each.weights for each in (one, two, four)] == [13 * GIB, 7 * GIB, 5 * GIB]  # the last is the largest
+    tied = replace(model, head=0, weights=10 * GIB)  # the last stage has the embeddings a second time
+    assert [spread(tied, machines, Wish(), 1, pipeline).weights for pipeline in (1, 2)] == [10 * GIB, 6 * GIB]
+    assert spread(gib, machines, Wish(), 1, 2).weights == 13 * GIB // 2  # unknown: an even part
+
+
+def test_the_stage_that_counts_is_the_one_with_room_for_the_fewest_tokens() -> None:
+    # 3 stages of 3, 4 and 3 layers: the middle one has more to keep of each token, the last one less room for it.
+    model = Model(layers=10, kv_heads=8, head_dim=128, weights=15 * GIB, weights_fp8=15 * GIB, precision="bf16")
+    middle = spread(replace(model, embeddings=2 * GIB, head=3 * GIB), Machines(H100, 3), Wish(), 1, 3)
+    assert (middle.weights, middle.kv_bytes) == (4 * GIB, 2 * 4 * 8 * 128 * 2)
+    large = replace(model, weights=165 * GIB, weights_fp8=165 * GIB, embeddings=15 * GIB, head=50 * GIB)
+    last = spread(large, Machines(H100, 3), Wish(), 1, 3)
+    assert (last.weights, last.kv_bytes) == (80 * GIB, 2 * 3 * 8 * 128 * 2)
+    assert last.room < 0
+
+
 def test_sizes_that_were_asked_for_and_are_too_small_are_offered_to_be_left_away() -> None:
     made = plan(LARGE, Machines(H100, 8), Wish(tensor=2, pipeline=1))
     assert made.chosen is None
@@ -182,6 +203,8 @@ def test_sizes_that_are_asked_for_are_kept_to() -> None:
         ),
         (lambda: Machines(H100, 8, share=math.nan), "A share of nan of a GPU's memory"),
         (lambda: Machines(H100, 8, share=1.5), "A share of 1.5 of a GPU's memory"),
+        (lambda: replace(SMALL, head=-1), r"embeddings and head \(0, -1\): give parts of the 23,570,000,000 bytes"),
+        (lambda: replace(SMALL, embeddings=20 * 10**9, head=4 * 10**9), r"embeddings and head \(20000000000, 4"),
         (lambda: Wish(concurrency=0), r"concurrency \(0\): give a number from 1"),
     ],
 )
@@ -191,8 +214,9 @@ def test_what_can_not_be_is_refused_by_name(make: object, message: str) -> None:
         make()
 
 
-def model_of(size: float, layers: int, kv_heads: int, each: int) -> Model:
-    return Model.of(size * 1e9, layers=layers, kv_heads=kv_heads, head_dim=128, heads=kv_heads * each)
+def model_of(size: float, layers: int, kv_heads: int, each: int, ends: tuple[float, float]) -> Model:
+    model = Model.of(size * 1e9, layers=layers, kv_heads=kv_heads, head_dim=128, heads=kv_heads * each)
+    return replace(model, embeddings=int(model.weights * ends[0]), head=int(model.weights * ends[1]))
 
 
 SHAPES = st.builds(
@@ -201,6 +225,7 @@ SHAPES = st.builds(
     st.integers(1, 120),
     st.sampled_from([1, 2, 4, 8, 16]),
     st.sampled_from([1, 3, 4, 12]),
+    st.sampled_from([(0, 0), (0.02, 0), (0.05, 0.05), (0.1, 0.3)]),
 )
 HARDWARE = st.builds(Machines, st.sampled_from(list(GPUS.values())), st.integers(1, 8), st.integers(1, 4))
 WISHES = st.builds(
@@ -212,15 +237,38 @@ WISHES = st.builds(
 )
 
 
+def stages(layers: int, pipeline: int) -> list[int]:
+    """Return the layers of each stage as vLLM 0.32 spreads them (`get_pp_indices`)."""
+    partitions = [layers // pipeline for _ in range(pipeline)]
+    for i in range(2, layers % pipeline + 2):
+        partitions[-i] += 1
+    return partitions
+
+
+def weights_of_stages(model: Model, wish: Wish, pipeline: int) -> list[float]:
+    """Return the bytes of each stage: its part of the layers, and what stands before and behind them."""
+    whole = model.weights_fp8 if wish.fp8 else model.weights
+    found = [(whole - model.embeddings - model.head) * each / model.layers for each in stages(model.layers, pipeline)]
+    found[0] += model.embeddings
+    if pipeline == 1:
+        return [found[0] + model.head]
+    found[-1] += model.head or model.embeddings
+    return found
+
+
 @given(SHAPES, HARDWARE, WISHES)
 def test_a_plan_never_promises_more_than_there_is(model: Model, machines: Machines, wish: Wish) -> None:
     made = plan(model, machines, wish)
     for layout in made.layouts:
         assert layout.gpus * layout.data == machines.gpus * machines.nodes
         assert model.divides(layout.tensor)
-        assert layout.weights * layout.gpus >= made.weights
-        used = layout.weights + layout.sequences // layout.data * wish.window * layout.kv_bytes
-        assert not layout.sequences or used + machines.reserve <= machines.usable
+        tokens = layout.sequences // layout.data * wish.window
+        heads = max(model.kv_heads // layout.tensor, 1)
+        for layers, weights in zip(
+            stages(model.layers, layout.pipeline), weights_of_stages(model, wish, layout.pipeline), strict=True
+        ):
+            used = weights / layout.tensor + tokens * 2 * layers * heads * 128 * (1 if wish.kv == "fp8" else 2)
+            assert not tokens or used + machines.reserve <= machines.usable
     if made.chosen:
         assert made.chosen.sequences >= wish.concurrency
         fitting = [each for each in made.layouts if each.sequences >= wish.concurrency]

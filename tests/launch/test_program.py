@@ -58,6 +58,7 @@ class Program:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("nemotron_client.launch.machine._ELSEWHERE", ())
     for name in ("CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
