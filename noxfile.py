@@ -20,7 +20,7 @@ NOT_FOR_CPU = ("torchvision", "torchaudio", "torchcodec", "triton")
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """Run the tests on each supported Python, with every branch covered."""
+    """Run the tests on each supported Python, and see that they take every branch."""
     session.install("-e", ".[dev]")
     session.run("pytest", "-n", "auto", *(session.posargs or ["--cov"]))
 
