@@ -186,9 +186,8 @@ async def _outcome(job: Job, returned: Awaitable[object] | None, began: float) -
 
 def _apart_from_cancelling(error: BaseException) -> BaseException | None:
     """Return what failed; trio gives a group with what was cancelled because of it, or beside it."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(get_cancelled_exc_class())[1]
-    return None if isinstance(error, get_cancelled_exc_class()) else error
+    _, failed = BaseExceptionGroup("", [error]).split(get_cancelled_exc_class())
+    return None if failed is None else failed.exceptions[0]
 
 
 def _work(job: Job, handed: deque[tuple[Job, Outcome | Awaitable[object]]], wake: Callable[[], object]) -> None:
