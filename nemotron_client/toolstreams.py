@@ -79,15 +79,14 @@ class _State:
         """The run as it stands."""
         return self._loop.run
 
-    def _arrived(self, event: StreamEvent) -> bool:
-        """Take an event of the model's answer; tell whether that answer is over."""
+    def _arrived(self, event: StreamEvent) -> None:
+        """Take an event of the model's answer."""
         if not isinstance(event, Finished):
             self._events.append(event)
-            return False
+            return
         self._loop.received(event.completion)
         self._events.append(TurnFinished(self._loop.turns, event.completion))
         self._settled()
-        return True
 
     def _settled(self) -> None:
         self._events.extend(ToolFinished(result) for result in self._loop.settled)
@@ -144,9 +143,11 @@ class ToolStream(_State):
 
     def _step(self) -> None:
         if self._stream is not None:
-            if self._arrived(next(self._stream)):
-                self._stream.close()
+            event = next(self._stream, None)
+            if event is None:  # and not with the last event: read to its end, it leaves its connection to the next turn
                 self._stream = None
+            else:
+                self._arrived(event)
         elif self._loop.status == "answering":
             self._stream = self._ask()
         elif self._loop.status != "running":
@@ -208,9 +209,11 @@ class AsyncToolStream(_State):
 
     async def _step(self) -> None:
         if self._stream is not None:
-            if self._arrived(await anext(self._stream)):
-                await self._stream.close()
+            event = await anext(self._stream, None)
+            if event is None:  # and not with the last event: read to its end, it leaves its connection to the next turn
                 self._stream = None
+            else:
+                self._arrived(event)
         elif self._loop.status == "answering":
             self._stream = await self._ask()
         elif self._loop.status != "running":

@@ -15,7 +15,7 @@ from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from .eventloops import soon, spawn
-from .threads import MOST_AT_ONCE, Outcome, Raised, in_thread, left_to_itself, taken, timed_out, wind_up
+from .threads import MOST_AT_ONCE, Outcome, Raised, called, in_thread, left_to_itself, taken, timed_out, wind_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -175,24 +175,25 @@ async def _outcome(job: Job, returned: Awaitable[object] | None, began: float) -
     try:
         value = job.start() if returned is None else returned
         return job.succeeded(await value if isawaitable(value) else value, monotonic() - began)
-    except get_cancelled_exc_class() as error:
-        await checkpoint_if_cancelled()  # raises it again, unless it comes out of something that the tool waited for
-        return Raised(error, monotonic() - began)
     except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
-        return Raised(error, monotonic() - began)
+        failed = _apart_from_cancelling(error)
+        if failed is None:
+            await (
+                checkpoint_if_cancelled()
+            )  # raises it again, unless it comes out of something that the tool waited for
+        return Raised(failed or error, monotonic() - began)
+
+
+def _apart_from_cancelling(error: BaseException) -> BaseException | None:
+    """Return what failed; trio gives a group with what was cancelled because of it, or beside it."""
+    _, failed = BaseExceptionGroup("", [error]).split(get_cancelled_exc_class())
+    return None if failed is None else failed.exceptions[0]
 
 
 def _work(job: Job, handed: deque[tuple[Job, Outcome | Awaitable[object]]], wake: Callable[[], object]) -> None:
     """Run a plain function, in a thread, and hand over what became of it, or what has still to be awaited."""
     # Not anyio's own threads: those are no daemons on asyncio, and one that was left to itself would keep the program
     # from ending.
-    began = monotonic()
-    over: Outcome | Awaitable[object]
-    try:
-        value = job.start()
-        over = value if isawaitable(value) else job.succeeded(value, monotonic() - began)
-    except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
-        over = Raised(error, monotonic() - began)
-    handed.append((job, over))
+    handed.append((job, called(job)))
     with suppress(RuntimeError):  # the event loop is gone: nobody waits any more
         wake()

@@ -80,10 +80,12 @@ class ToolThreads:
             self._waiting.clear()
             left = frozenset(self._running)
             self._running.clear()
-        over = [(running.job, running.over) for running in left if running.over is not None]
+        over: list[tuple[Job, Outcome]] = []
         for running in left:
             if running.over is None:
                 running.give_up()
+            else:
+                over.append((running.job, running.over))
             self._ended.put(running)  # for a thread that waits in `next`
         wind_up(self._loop, over, error)
 
@@ -104,7 +106,11 @@ class ToolThreads:
         """
         job, self._alone = self._alone, None
         if job is not None:
-            return taken(self._loop, job, outcome(job, _awaited_elsewhere))
+            returned = called(job)
+            if not isawaitable(returned):
+                return taken(self._loop, job, returned)
+            with self._lock:
+                self._begin(job, returned)  # not here: this thread may have an event loop (notebooks)
         while True:
             self._fill()
             running = tuple(self._running)  # which another thread may empty at any moment
@@ -130,9 +136,12 @@ class ToolThreads:
     def _fill(self) -> None:
         with self._lock:
             while self._waiting and len(self._running) < MOST_AT_ONCE:
-                running = _Running(self._waiting.popleft())
-                self._running.add(running)
-                running.start(self._ended)
+                self._begin(self._waiting.popleft())
+
+    def _begin(self, job: Job, returned: Awaitable[object] | None = None) -> None:
+        running = _Running(job)
+        self._running.add(running)
+        running.start(self._ended, returned)
 
 
 class _Running:
@@ -144,12 +153,13 @@ class _Running:
         self._given_up: Future[None] = Future()
         self._can_be_cancelled = job.tool.is_async
 
-    def start(self, ended: SimpleQueue[_Running]) -> None:
-        """Begin; in the end this is put into the queue."""
-        in_thread(partial(self._run, ended))
+    def start(self, ended: SimpleQueue[_Running], returned: Awaitable[object] | None) -> None:
+        """Begin, or go on with what its function returned; in the end this is put into the queue."""
+        in_thread(partial(self._run, ended, returned))
 
-    def _run(self, ended: SimpleQueue[_Running]) -> None:
-        self.over = outcome(self.job, self._awaited)
+    def _run(self, ended: SimpleQueue[_Running], returned: Awaitable[object] | None) -> None:
+        over = called(self.job) if returned is None else returned
+        self.over = self._awaited(over) if isawaitable(over) else over
         ended.put(self)
 
     def deadline(self) -> float:
@@ -162,7 +172,7 @@ class _Running:
         if not self._can_be_cancelled:
             left_to_itself(self.job)
 
-    def _awaited(self, value: Awaitable[object]) -> object:
+    def _awaited(self, value: Awaitable[object]) -> Outcome:
         import asyncio
 
         self._can_be_cancelled = True
@@ -177,19 +187,10 @@ class _Running:
             self._given_up.add_done_callback(cancel)  # called at once if it was given up in just this moment
             return await task
 
-        return asyncio.run(wait())
-
-
-def _awaited_elsewhere(value: Awaitable[object]) -> object:
-    """Wait for what a plain function returned: in another thread, since this one may have an event loop (notebooks)."""
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
-
-    async def wait() -> object:
-        return await value
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(copy_context().run, asyncio.run, wait()).result()
+        try:
+            return self.job.succeeded(asyncio.run(wait()), monotonic() - self.began)
+        except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
+            return Raised(error, monotonic() - self.began)
 
 
 def in_thread(work: Callable[[], object]) -> None:
@@ -214,17 +215,12 @@ def _work(task: Callable[[], object], idle: list[SimpleQueue[Callable[[], object
         task = inbox.get()
 
 
-def outcome(job: Job, awaited: Callable[[Awaitable[object]], object]) -> Outcome:
-    """Run a tool to its end.
-
-    Args:
-        job: Which.
-        awaited: Waits for what an asynchronous one returns.
-    """
+def called(job: Job) -> Outcome | Awaitable[object]:
+    """Call a tool's function, and return what became of it, or what has still to be awaited."""
     began = monotonic()
     try:
         value = job.start()
-        return job.succeeded(awaited(value) if isawaitable(value) else value, monotonic() - began)
+        return value if isawaitable(value) else job.succeeded(value, monotonic() - began)
     except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
         return Raised(error, monotonic() - began)
 

@@ -10,6 +10,7 @@ from threading import Barrier, Event, Lock
 
 import anyio
 import pytest
+import trio
 from anyio import to_thread
 
 from nemotron_client import (
@@ -460,6 +461,32 @@ async def test_an_asynchronous_function_that_overruns_is_cancelled(
     assert run.results[0].outcome == "timed_out"
     assert not begun.is_set() or ended.wait(NOW)  # a busy machine may not have come to it
     assert told(log) == ["tool hang did not finish within its 0.02 s"]
+
+
+@pytest.mark.parametrize("variant", ["trio"])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_fails_beside_the_cancelled_in_a_nursery_of_trio_does_not_end_the_run(
+    *, fails: bool, agent: Agent, server: MockServer
+) -> None:
+    """Trio gives both in one group, which is no Exception for the sake of the cancelled."""
+
+    async def wait() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if fails:
+                raise LookupError
+
+    @tool(timeout=0.01)
+    async def wait_twice() -> None:
+        """Wait."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            nursery.start_soon(trio.sleep_forever)
+
+    server.reply(tool_calls(("wait_twice", {})))
+    run = await agent("Wait", [wait_twice])
+    assert (run.status, run.results[0].outcome) == ("completed", "failed" if fails else "timed_out")
 
 
 @pytest.mark.parametrize("variant", ["sync"])

@@ -106,6 +106,14 @@ async def test_the_text_of_all_turns_can_be_read_alone(client: Either, server: M
         assert [event async for event in events] == []
 
 
+async def test_all_turns_of_a_run_use_one_connection(client: Either, server: MockServer) -> None:
+    server.reply(*[tool_calls(("get_weather", {"city": "Paris"}))] * 3)
+    async with client.stream_tools("What is the weather?", [get_weather]) as stream:
+        await stream.until_done()
+    assert await in_thread(lambda: server.open_connections) == 1
+    assert (stream.run.turns, server.disconnects) == (4, 0)
+
+
 async def test_a_run_is_opened_once_and_by_with(client: Either, server: MockServer) -> None:
     unopened = client.stream_tools("Hello", [get_weather])
     assert server.posts == 0

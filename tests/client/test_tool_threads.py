@@ -1,6 +1,8 @@
 """Threads that run tools: one is kept for the next call, and what was given up may end whenever it likes."""
 
+import asyncio
 import gc
+import logging
 import os
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
@@ -144,6 +146,56 @@ def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited_for_i
         raise pressed
     assert [result.outcome for result in loop.run.results] == ["ok", "failed"]
     assert getattr(pressed, "run", None) == loop.run
+
+
+@pytest.mark.usefixtures("no_thread_is_kept")
+def test_what_ends_while_another_tool_is_given_up_is_noted_too(caplog: pytest.LogCaptureFixture) -> None:
+    begun: SimpleQueue[Thread] = SimpleQueue()
+    may_end = Event()
+
+    def slow() -> str:
+        """Wait until the first of two is given up."""
+        begun.put(current_thread())
+        may_end.wait(NOW)
+        return "done"
+
+    def end_both(record: logging.LogRecord) -> bool:
+        may_end.set()
+        for thread in running:
+            thread.join(NOW)
+        return bool(record)
+
+    loop = ToolLoop("Go", [slow])
+    loop.received(calling(("slow", ""), ("slow", "")))
+    with ToolThreads(loop) as threads:
+        threads.start()
+        running = begun.get(timeout=NOW), begun.get(timeout=NOW)
+        caplog.handler.addFilter(end_both)
+    caplog.handler.removeFilter(end_both)
+    assert [result.text for result in loop.run.results] == ["done"]
+
+
+def test_what_a_plain_function_returned_is_cancelled_when_another_thread_ends_it_all() -> None:
+    cancelled = Event()
+
+    async def wait() -> None:
+        threads.__exit__(None, None, None)
+        try:
+            await asyncio.sleep(NOW)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def later() -> Awaitable[None]:
+        """Return what is still to be awaited."""
+        return wait()
+
+    loop = ToolLoop("Go", [later])
+    loop.received(calling(("later", "")))
+    threads = ToolThreads(loop)
+    threads.start()
+    assert threads.next() is None
+    assert cancelled.wait(NOW)
 
 
 def test_whoever_waits_is_woken_when_another_thread_ends_it_all() -> None:
