@@ -298,3 +298,11 @@ def test_tool_calls_are_as_the_mock_servers(fake: FakeServer) -> None:
     fake.reply(tool_calls(("get_weather", {"city": "Paris"})))
     done = fake.client().chat.completions.create(messages="Weather?")
     assert done.tool_calls[0].function.name == "get_weather"
+
+
+@pytest.mark.parametrize("body", [b'{"messages": ', b"[]"])
+def test_a_scripted_answer_is_given_to_a_body_of_any_form(body: bytes, fake: FakeServer) -> None:
+    fake.reply(text("Hello"))
+    with fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        answer = http.post(f"{fake.base_url}/chat/completions", content=body)
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello"
