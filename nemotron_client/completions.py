@@ -19,8 +19,9 @@ from .messages import AssistantMessage, Message, Repair, ToolCall, Wire
 T = TypeVar("T")
 
 # A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length",
-# and "abort" of a vLLM that was stopped (docs/explanation/protocol.md, "Answers").
-_CUT_SHORT = frozenset({"length", "model_length", "abort"})
+# "abort" of a vLLM that was stopped, and "error" of a gateway whose own server failed in the middle
+# (docs/explanation/protocol.md, "Answers").
+_CUT_SHORT = frozenset({"length", "model_length", "abort", "error"})
 
 
 class PromptTokensDetails(Wire):
@@ -129,7 +130,7 @@ class Choice(Wire):
 
     @property
     def truncated(self) -> bool:
-        """Whether the answer was cut short: by max_tokens, by the window, by a stopping server."""
+        """Whether the answer was cut short: by max_tokens, by the window, by a server that stops or fails."""
         return self.finish_reason in _CUT_SHORT or any(_is_cut_off(c) for c in self.message.tool_calls or ())
 
 

@@ -43,7 +43,10 @@ def test_what_is_not_there_is_empty(empty: ChatCompletion) -> None:
 
 @pytest.mark.parametrize(
     ("finish_reason", "cut"),
-    [("length", True), ("model_length", True), ("abort", True), ("stop", False), ("tool_calls", False), (None, False)],
+    [
+        *((reason, True) for reason in ("length", "model_length", "abort", "error")),
+        *((reason, False) for reason in ("stop", "tool_calls", None)),
+    ],
 )
 def test_a_finish_reason_tells_whether_an_answer_is_cut_short(finish_reason: str | None, *, cut: bool) -> None:
     assert ChatCompletion(choices=[choice(), choice(finish_reason)]).truncated is cut
