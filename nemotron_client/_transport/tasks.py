@@ -178,9 +178,8 @@ async def _outcome(job: Job, returned: Awaitable[object] | None, began: float) -
     except BaseException as error:  # noqa: BLE001 - what it means is decided by whoever waits
         failed = _apart_from_cancelling(error)
         if failed is None:
-            await (
-                checkpoint_if_cancelled()
-            )  # raises it again, unless it comes out of something that the tool waited for
+            # Raises it again, unless it comes out of something that the tool waited for.
+            await checkpoint_if_cancelled()
         return Raised(failed or error, monotonic() - began)
 
 

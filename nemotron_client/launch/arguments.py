@@ -242,7 +242,8 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number of parameters: give e.g. 123B")
     count = round(float(found[1]) * _TIMES[found[2].upper()])
     if count < _TIMES["M"]:
-        raise argparse.ArgumentTypeError(f"{text!r} is too few for a model: write {found[1]}B for billions")
+        meant = "give e.g. 123B" if found[2] else f"write {found[1]}B for billions"
+        raise argparse.ArgumentTypeError(f"{text!r} is too few for a model: {meant}")
     return count
 
 

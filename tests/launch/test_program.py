@@ -494,6 +494,7 @@ def test_a_number_of_parameters_is_written_as_people_do(text: str, count: int) -
     [
         (["plan", "--params", "many"], "'many' is no number of parameters: give e.g. 123B"),
         (["plan", "--params", "123"], "'123' is too few for a model: write 123B for billions"),
+        (["plan", "--params", "0B"], "'0B' is too few for a model: give e.g. 123B"),
         (["plan", "--params", "9" * 400 + "B"], f"'{'9' * 40}' is no number of parameters"),
         (["plan", "--params", "٣B"], "is no number of parameters"),
         (["plan", "--layers", "-3"], "'-3' is no number from 1"),
