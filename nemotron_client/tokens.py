@@ -118,7 +118,7 @@ class TokenCounter:
 
     def _message(self, message: _Fields) -> int:
         """Count a message; what ends an answer is left to whoever knows what follows."""
-        role, text = message.get("role"), _text(message)
+        role, text = message.get("role"), content_text(message)
         if role == "assistant":
             tokens = self._tokens(text.rstrip(" "))
             return tokens + self._calls(_tool_calls(message)) if message.get("tool_calls") else tokens
@@ -138,7 +138,7 @@ class TokenCounter:
 def _joined(run: Sequence[_Fields]) -> _Fields:
     """Make one message of several of one role, as the model is shown them."""
     calls = [call for message in run for call in _array(message.get("tool_calls"))]
-    return {"role": run[0]["role"], "content": _JOIN.join(filter(None, map(_text, run))), "tool_calls": calls}
+    return {"role": run[0]["role"], "content": _JOIN.join(filter(None, map(content_text, run))), "tool_calls": calls}
 
 
 def _shared(tokens: int, run: Sequence[_Fields]) -> list[int]:
@@ -163,7 +163,7 @@ def bound(messages: object, tools: object) -> int:
 def _most(message: _Fields) -> int:
     calls = _tool_calls(message)
     called = 1 + size(_as_v7(calls)) if calls else 0  # the longest of the three forms
-    return _MOST_ADDED + size(_text(message)) + called + size(_answered(message))
+    return _MOST_ADDED + size(content_text(message)) + called + size(_answered(message))
 
 
 def size(text: str) -> int:
@@ -171,7 +171,8 @@ def size(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))  # tiktoken makes U+FFFD of half a pair: three bytes as well
 
 
-def _text(message: _Fields) -> str:
+def content_text(message: _Fields) -> str:
+    """Return the text of a message, its parts joined as the templates join them."""
     content = message.get("content")
     if isinstance(content, str):
         return content

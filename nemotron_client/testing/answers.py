@@ -118,9 +118,10 @@ class _Rendering:
         self._tells_all_usage = self._tells_usage and bool(options.continuous_usage_stats)
         # `logprobs` is a number in a text completion, of which 0 asks for the token itself.
         wanted = self._asked.logprobs
-        self._alternatives = None if wanted is None or wanted is False else self._asked.top_logprobs or 0
-        if not self._chat and self._alternatives is not None:
-            self._alternatives = int(wanted or 0)
+        if self._chat:
+            self._alternatives = self._asked.top_logprobs or 0 if wanted else None
+        else:
+            self._alternatives = None if wanted is None else int(wanted)
 
     def reply(self) -> Reply:
         """Return the answer."""

@@ -1,7 +1,7 @@
 """Read the bodies of requests as vLLM does, and say in its words what is wrong with the form of one. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,12 @@ _MOST_ROWS = 10
 _LONGEST_SHOWN = 200  # characters
 # What pydantic says of the branch of a union that it tried, and which vLLM leaves out: so it does with a field that is
 # called "arguments".
-_BRANCHES = frozenset({"TokenizedChat", "TokenizedText", "arguments", "int", "str"})
+_BRANCHES = frozenset(
+    {
+        *("NamedChoice", "ResponseFormat", "StructuralTag", "TokenizedChat", "TokenizedText"),
+        *("arguments", "bytes", "int", "str"),
+    }
+)
 
 _CHAT: TypeAdapter[ChatBody] = TypeAdapter(ChatBody)
 _TEXT: TypeAdapter[TextBody] = TypeAdapter(TextBody)
@@ -52,7 +57,7 @@ def chat_body(fields: _Fields) -> ChatBody:
 def _called(fields: _Fields) -> Iterator[object]:
     messages = fields.get("messages")
     for message in messages if is_array(messages) else ():
-        if is_object(message) and message.get("role") == "assistant":
+        if is_object(message):
             yield message.get("tool_calls") or ()
 
 
@@ -101,8 +106,9 @@ def invalid(where: str, kind: str, message: str, value: object, ctx: object = No
 
 def _check_calls(messages: Sequence[object]) -> None:
     for message in messages:
-        if is_object(message) and message.get("role") == "assistant" and message.get("tool_calls") is not None:
-            _read(_CALLS, message["tool_calls"])
+        calls = message.get("tool_calls") if is_object(message) and message.get("role") == "assistant" else None
+        if isinstance(calls, Iterable):
+            _read(_CALLS, [*calls])
 
 
 def _read(form: TypeAdapter[T], value: object) -> T:

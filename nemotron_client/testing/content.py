@@ -48,6 +48,8 @@ def wrong_parts(message: Mapping[str, Any], model: str) -> Iterator[Reply]:
         told = _not_text(part, model)
         if told is not None:
             yield error(400, told)
+        if is_object(part) and part.get("type") and not isinstance(part["type"], str):
+            yield from _of_odd_type(part, message["role"])
         if is_object(part) and part.get("type") == "file" and is_object(part.get("file")):
             yield refused(f"Unsupported chat content part type: 'file'. Supported types: {_TYPES}.", "type", "file")
     told = _of_no_class(message["role"], content)
@@ -64,6 +66,15 @@ def _not_text(part: object, model: str) -> str | None:
         name, form, told = _KNOWN[kind]
         return told if name in part and isinstance(part[name], form) else None
     return f"{model} is not a multimodal model" if any(_is_media(part, name) for name in _MEDIA) else None
+
+
+def _of_odd_type(part: Mapping[str, object], role: str) -> Iterator[Reply]:
+    """Yield what is told of a part whose type is no text."""
+    kind = part["type"]
+    if role == "system" and (is_object(kind) or is_array(kind)):
+        yield error(400, f"unhashable type: '{type(kind).__name__}'")
+    if any(isinstance(part.get(name), str) for name in ("image_url", "audio_url", "video_url")):
+        yield refused("Invalid 'type' field in multimodal part.", "type")
 
 
 def _is_media(part: Mapping[str, object], name: str) -> bool:
@@ -86,5 +97,10 @@ def _of_no_class(role: str, parts: Sequence[object]) -> str | None:
         for _ in forms.get(role, _OTHER).validate_python(parts):
             pass  # each is read when it is come to
     except ValidationError as wrong:
-        return re.sub(r"(?<=errors\.pydantic\.dev/)[\d.]+", "2.14", str(wrong))  # vLLM's, whichever is installed here
+        return in_words_of_vllm(wrong)
     return None
+
+
+def in_words_of_vllm(wrong: ValidationError) -> str:
+    """Return what pydantic says, as vLLM's version of it does, whichever is installed here."""
+    return re.sub(r"(?<=errors\.pydantic\.dev/)[\d.]+", "2.14", str(wrong))

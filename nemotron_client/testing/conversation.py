@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from nemotron_client.tokens import content_text
+
 Message: TypeAlias = Mapping[str, Any]
 
 _ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -43,7 +45,7 @@ def _broken(
     roles = [message["role"] for message in messages]
     if len(roles) == 1 and roles[0] not in {"user", "system"}:
         yield "Conversation must start with a user message or system message"
-    if hosted and len(roles) > 1 and roles[-1] == "assistant" and not continued:
+    if len(roles) > 1 and roles[-1] == "assistant" and not continued:
         yield "Expected last role User or Tool (or Assistant with prefix) for serving but got assistant"
     for before, role in pairwise(roles):
         if role not in _AFTER[before] and (hosted or (before, role) != ("tool", "user")):
@@ -100,7 +102,7 @@ def _wrong_content(message: Message, *, hosted: bool) -> Iterator[str]:
                 yield "Tool call id has to be defined in serving mode."
             yield from _wrong_id(call.get("id"), hosted=hosted)
             yield from _wrong_name(call["function"]["name"])
-        if not hosted and not message.get("content") and not message.get("tool_calls"):
+        if not hosted and not content_text(message) and not message.get("tool_calls"):
             yield "Invalid assistant message: role='assistant' content='' tool_calls=None prefix=False"
 
 

@@ -7,6 +7,7 @@ which tells that its name is not in vLLM's words. Pure.
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass
 
 from nemotron_client.testing.message_forms import AnyMessage
 
@@ -36,12 +37,16 @@ class _JSONSchema(BaseModel):
     strict: bool | None = None
 
 
-class _ResponseFormat(BaseModel):
+class ResponseFormat(BaseModel):
+    """How an answer is asked for in JSON, as OpenAI has it."""
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _JSONSchema | None = None
 
 
-class _StructuralTag(BaseModel):
+class StructuralTag(BaseModel):
+    """A structural tag of vLLM's newer form."""
+
     type: Literal["structural_tag"]
     format: Any
 
@@ -50,6 +55,23 @@ class _LegacyStructuralTag(BaseModel):
     type: Literal["structural_tag"]
     structures: list[dict[str, Any]]
     triggers: list[str]
+
+
+# Each for itself, as pydantic tells of each.
+_No: TypeAlias = Literal["none"]
+_Auto: TypeAlias = Literal["auto"]
+_Required: TypeAlias = Literal["required"]
+
+
+class _Named(BaseModel):
+    name: str
+
+
+class NamedChoice(BaseModel):
+    """The tool that is to be called."""
+
+    function: _Named
+    type: Literal["function"] = "function"
 
 
 class StreamOptions(BaseModel):
@@ -73,6 +95,15 @@ class StructuredOutputs(BaseModel):
     structural_tag: str | None = None
 
 
+@dataclass
+class RepetitionDetectionParams:
+    """When an answer that repeats itself is ended, by vLLM's name."""
+
+    max_pattern_size: int = 0
+    min_pattern_size: int = 0
+    min_count: int = 0
+
+
 class Body(BaseModel):
     """What requests for chat completions and text completions have in common."""
 
@@ -80,9 +111,8 @@ class Body(BaseModel):
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     max_tokens: int | None = None
-    n: int | None = 1
     presence_penalty: float | None = None
-    response_format: _ResponseFormat | _StructuralTag | _LegacyStructuralTag | None = None
+    response_format: ResponseFormat | StructuralTag | _LegacyStructuralTag | None = None
     seed: _Signed | None = None
     stop: _Stop = None
     stream: bool | None = False
@@ -120,6 +150,8 @@ class Body(BaseModel):
     ec_transfer_params: dict[str, Any] | None = None
     vllm_xargs: dict[str, str | int | float | list[str | int | float]] | None = None
     stream_interval: Annotated[int, Field(ge=1)] | None = None
+    repetition_detection: RepetitionDetectionParams | None = None
+    thinking_token_budget: object = None  # whose form `contradictions` has looked at
 
     @property
     def stops(self) -> list[str]:
@@ -131,10 +163,12 @@ class ChatBody(Body):
     """A body for /v1/chat/completions."""
 
     messages: list[AnyMessage]
+    n: int | None = 1
     logprobs: bool | None = False
     top_logprobs: int | None = 0
     max_completion_tokens: int | None = None
     tools: list[_Tool] | None = None
+    tool_choice: _No | _Auto | _Required | NamedChoice | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     include_reasoning: bool = True
     parallel_tool_calls: bool | None = True
@@ -169,6 +203,8 @@ class TextBody(Body):
     """A body for /v1/completions."""
 
     prompt: Prompt | None = None
+    n: int = 1
+    prompt_embeds: bytes | list[bytes] | None = None
     echo: bool | None = False
     logprobs: int | None = None
     suffix: str | None = None

@@ -1,4 +1,4 @@
-"""What vLLM has against what an answer shall follow, a JSON schema or a pattern: it must make a grammar of it.
+"""What vLLM has against what an answer shall follow, a JSON schema a pattern or a grammar.
 
 Its compiler is llguidance: of JSON schema it knows most, and says what it can't do. Pure.
 """
@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
-from pydantic_core import SchemaError, SchemaValidator, core_schema
-
 from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.forms import Body
+from nemotron_client.testing.forms import Body, ChatBody, NamedChoice, StructuredOutputs
+from nemotron_client.testing.patterns import refused_pattern, wrong_pattern, wrong_rules
 
 Schema: TypeAlias = Mapping[str, object]
 
@@ -28,18 +27,35 @@ _UNIMPLEMENTED = frozenset(
     }
 )
 _DEEPEST = 127  # objects and arrays within each other
-_EDGES = {r"\b": "WordUnicode", r"\B": "WordUnicodeNegate"}
-_WRITTEN = str.maketrans({"\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _NO_ONE_OF = "oneOf constraints are not supported. Enable 'coerce_one_of' option to approximate oneOf with anyOf"
 
 
 def grammar_error(body: Body) -> str | None:
     """Say of a request what no grammar can be made of, in the words of vLLM; None if that is nothing."""
+    outputs = body.structured_outputs
+    unusable = None if outputs is None else next(_unusable(outputs), None)
+    if unusable is not None:
+        return unusable
     schema = schema_of(body)
     if schema is not None:
-        return _error_of_schema(schema)
-    pattern = body.structured_outputs.regex if body.structured_outputs is not None else None
-    return None if pattern is None else _error_of_pattern(pattern)
+        return _error_of_schema(schema, body)
+    return None if outputs is None or outputs.regex is None else refused_pattern(outputs.regex)
+
+
+def _unusable(outputs: StructuredOutputs) -> Iterator[str]:
+    if outputs.choice == []:
+        yield "Choice '[]' cannot be an empty list"
+    if outputs.grammar is not None and not outputs.grammar.strip():
+        yield "structured_outputs.grammar cannot be an empty string"
+    elif outputs.grammar is not None and (wrong := wrong_rules(outputs.grammar)) is not None:
+        yield f"Invalid grammar specification: Failed to convert the grammar from GBNF to Lark: {wrong}"
+    if "\x00" in (outputs.regex or ""):
+        yield "structured_outputs.regex must not contain a NUL character ('\\x00')"
+    if isinstance(outputs.json_, str):
+        try:
+            json.loads(outputs.json_)
+        except (ValueError, RecursionError) as wrong:
+            yield str(wrong)
 
 
 def schema_of(body: Body) -> Schema | None:
@@ -77,7 +93,7 @@ def malformed(schema: Schema) -> str | None:
     return None
 
 
-def _error_of_schema(schema: Schema) -> str | None:
+def _error_of_schema(schema: Schema, body: Body) -> str | None:
     text = json.dumps(schema)
     too_deep = _too_deep(text)
     if too_deep is not None:
@@ -89,10 +105,17 @@ def _error_of_schema(schema: Schema) -> str | None:
         wrong = "recursion limit exceeded"
     if wrong is None:
         return None
-    rest = "   2 | body: content\n   3 | fcalls:"
+    if not isinstance(body, ChatBody):
+        return f"Grammar error: {wrong}"
+    start, rest, calls = "SAFE_WS? %json", "content", ""
+    if body.tools and body.tool_choice != "none":
+        start = f"body | {start}"
+        rest = "content | (content? fcalls)" if body.tool_choice in (None, "auto") else "content? fcalls"
+        name = json.dumps(body.tool_choice.function.name) if isinstance(body.tool_choice, NamedChoice) else "/.+/"
+        calls = f' (<[9]> SAFE_WS? {name} <[32]> SAFE_WS? %json {{"type": "object"}} SAFE_WS?)+'
     return (
         f"Grammar error: at 1(8): failed to compile JSON schema: {wrong}\n"
-        f"   1 | start: SAFE_WS? %json {text}\n{' ' * 14}^\n{rest}"
+        f"   1 | start: {start} {text}\n{' ' * 14}^\n   2 | body: {rest}\n   3 | fcalls:{calls}"
     )
 
 
@@ -104,34 +127,6 @@ def _too_deep(text: str) -> int | None:
         if depth > _DEEPEST:
             return found.start() + 2  # from 1, and after a blank
     return None
-
-
-def _error_of_pattern(pattern: str) -> str | None:
-    told = _wrong_pattern(pattern)
-    if told is None:
-        return None
-    written = _between_slashes(pattern)
-    quoted, where = json.dumps(written, ensure_ascii=False), f"   1 | start: /{written}/\n{' ' * 14}^"
-    return f"Grammar error: at 1(8): invalid regex {quoted} (in regex): {told}\n{where}"
-
-
-def _wrong_pattern(pattern: str) -> str | None:
-    """Say what is wrong with a pattern; pydantic reads it with the library that vLLM's compiler uses, Rust's regex."""
-    written = _between_slashes(pattern)
-    try:
-        SchemaValidator(core_schema.str_schema(pattern=written, regex_engine="rust-regex"))
-    except SchemaError as wrong:
-        told = str(wrong).partition("SchemaError: ")[2]
-        # Other errors are of what it would weigh once compiled. (To "\\q" vLLM answers nothing, but "\\q(" it refuses.)
-        return told if told.startswith("regex parse error") else None
-    edges = [_EDGES[found[0]] for found in re.finditer(r"\\.", written, re.DOTALL) if found[0] in _EDGES]
-    return f"lookarounds not supported yet; {edges[0]} in regex /{written}/" if edges else None
-
-
-def _between_slashes(pattern: str) -> str:
-    """Write a pattern as it stands in a grammar."""
-    written = re.sub(r"\\.|/", lambda found: "\\/" if found[0] == "/" else found[0], pattern, flags=re.DOTALL)
-    return written.translate(_WRITTEN)
 
 
 def is_text(value: object) -> bool:
@@ -265,7 +260,7 @@ def _wrong_values(schema: Schema) -> Iterator[str]:
             yield "invalid multiple of"
         elif name == "format" and value not in _FORMATS:
             yield f"Unknown format: {value}"
-        elif name == "pattern" and (error := _wrong_pattern(str(value))) is not None:
+        elif name == "pattern" and (error := wrong_pattern(str(value))) is not None:
             yield error
         elif name == "required" and (odd := [each for each in _array(value) if not isinstance(each, str)]):
             yield f"Expected string for 'required' item, got {json.dumps(odd[0])}"

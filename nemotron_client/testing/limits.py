@@ -7,7 +7,15 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.forms import Body, ChatBody, StructuredOutputs, TextBody
+from nemotron_client.testing.forms import (
+    ChatBody,
+    RepetitionDetectionParams,
+    ResponseFormat,
+    StructuralTag,
+    StructuredOutputs,
+    TextBody,
+)
+from nemotron_client.testing.grammar import grammar_error
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.tokenizing import VOCABULARY
 
@@ -15,6 +23,7 @@ _Fields: TypeAlias = Mapping[str, Any]
 
 MOST_CHOICES = 16_384
 _MOST_LOGPROBS = 20
+_MOST_PROMPTS = 1024
 _LONGEST_SALT = 128
 _TAGS = frozenset(
     {
@@ -33,12 +42,17 @@ def refused(told: str, param: str, value: object = None) -> Reply:
 
 def contradictions(fields: _Fields) -> Iterator[Reply]:
     """Yield what does not go together; vLLM looks at it before the form of the rest."""
+    if fields.get("continue_final_message") and fields.get("add_generation_prompt"):
+        yield error(400, "Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
     yield from _wrong_choice(fields.get("tools"), fields.get("tool_choice"))
     outputs = fields.get("structured_outputs")
     if is_object(outputs):
-        yield from _contradictory_outputs(outputs, fields.get("tool_choice", "none"))
+        yield from _contradictory_outputs(outputs, fields)
     elif outputs is not None:  # a mistake of vLLM's own
         yield error(500, f"'{type(outputs).__name__}' object has no attribute 'get'")
+    if "messages" not in fields:
+        yield from _wrong_count(fields, "prompt")
+        yield from _wrong_count(fields, "prompt_embeds")
     yield from _contradictory_logprobs(fields)
     yield from _wrong_salt(fields.get("cache_salt"))
     if fields.get("stream_options") and not fields.get("stream"):
@@ -49,6 +63,17 @@ def contradictions(fields: _Fields) -> Iterator[Reply]:
         yield refused(told, "response_format")
     if is_object(wanted) and wanted.get("type") == "structural_tag" and not _is_structural_tag(wanted):
         yield refused("Invalid response_format structural_tag specification.", "response_format")
+    budget = fields.get("thinking_token_budget")
+    if budget is not None and (type(budget) is not int or budget < -1):
+        told = "`thinking_token_budget` must be a non-negative integer or -1 for unlimited."
+        yield refused(told, "thinking_token_budget", budget)
+
+
+def _wrong_count(fields: _Fields, name: str) -> Iterator[Reply]:
+    several = fields.get(name)
+    if is_array(several) and len(several) > _MOST_PROMPTS and not all(isinstance(each, int) for each in several):
+        told = f"{name} list length {len(several)} exceeds the maximum allowed count of {_MOST_PROMPTS}. To increase"
+        yield refused(f"{told} this limit, set the VLLM_MAX_COMPLETION_PROMPTS environment variable.", name)
 
 
 def _wrong_salt(salt: object) -> Iterator[Reply]:
@@ -61,15 +86,15 @@ def _wrong_salt(salt: object) -> Iterator[Reply]:
         yield refused(f"Parameter 'cache_salt' {told}", "cache_salt")
 
 
-def _contradictory_outputs(outputs: _Fields, choice: object) -> Iterator[Reply]:
+def _contradictory_outputs(outputs: _Fields, fields: _Fields) -> Iterator[Reply]:
     kinds = sum(outputs.get(name) is not None for name in ("json", "regex", "choice"))
     if kinds > 1:
         told = "You can only use one kind of constraints for structured outputs ('json', 'regex' or 'choice')."
-        yield error(400, told)
-    if kinds and choice not in ("none", "auto", "required"):
+        yield error(400, told) if "messages" in fields else refused(told, "structured_outputs")
+    if kinds and fields.get("tool_choice", "none") not in ("none", "auto", "required"):
         yield error(400, "You can only either use constraints for structured outputs or tools, not both.")
     tag = outputs.get("structural_tag")
-    if isinstance(tag, str) and not _is_structural_tag(_read(tag)):
+    if tag is not None and not _is_structural_tag(_read(tag) if isinstance(tag, str) else tag):
         yield refused("Invalid structured_outputs structural_tag specification.", "structured_outputs")
 
 
@@ -77,8 +102,15 @@ def _is_structural_tag(tag: object) -> bool:
     """Tell a structural tag of vLLM's older form, or of its newer one, of which only the kind is looked at."""
     if not is_object(tag):
         return False
-    form = tag.get("format")
-    return bool(tag.get("structures") and tag.get("triggers")) or (is_object(form) and str(form.get("type")) in _TAGS)
+    form, structures, triggers = tag.get("format"), tag.get("structures"), tag.get("triggers")
+    if is_object(form) or not is_array(structures) or not is_array(triggers):
+        return is_object(form) and str(form.get("type")) in _TAGS
+    beginnings = [str(each.get("begin")) if is_object(each) else "" for each in structures]
+    return bool(beginnings) and all(each.startswith((*map(str, triggers),)) for each in beginnings)
+
+
+def _has_format(tag: object) -> bool:
+    return is_object(tag) and "format" in tag
 
 
 def _read(text: str) -> object:
@@ -92,6 +124,9 @@ def _read(text: str) -> object:
 def _contradictory_logprobs(fields: _Fields) -> Iterator[Reply]:
     chat = "messages" in fields
     names = ("prompt_logprobs", "top_logprobs" if chat else "logprobs")
+    if fields.get("logprob_token_ids") and not (fields.get("logprobs") if chat else "logprobs" in fields):
+        told = f"when using `logprob_token_ids`, `logprobs` must be set{' to true' if chat else ''}."
+        yield refused(told, "logprob_token_ids")
     for name in names:
         if not isinstance(value := fields.get(name), int | float | None):
             yield refused(f"`{name}` must be an integer.", name, value)
@@ -113,6 +148,7 @@ def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
         room: How many tokens the window has left for an answer.
     """
     most = room if body.most_tokens is None else min(body.most_tokens, room)
+    yield from _wrong_repetition(body.repetition_detection)
     yield from _out_of_range(body)
     yield from _wrong_outputs(body)
     if most < (0 if body.echo and isinstance(body, TextBody) else 1):
@@ -125,22 +161,54 @@ def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
         yield error(400, "stop cannot contain an empty string.")
     if "" in body.bad_words:
         yield error(400, f"bad_words cannot contain an empty string. Got bad_words={body.bad_words}")
+
+
+def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
+    """Yield what vLLM refuses when a stream has begun already, since its engine is the first to look at it."""
     yield from _out_of_vocabulary(body)
-    if body.structured_outputs is not None:
-        yield from _unusable_outputs(body.structured_outputs)
+    if body.thinking_token_budget not in {None, -1}:
+        told = "thinking_token_budget is set but reasoning_config is not configured. Please set --reasoning-parser"
+        yield error(400, f"{told} and/or --reasoning-config to use thinking_token_budget.")
+    tag = None if body.structured_outputs is None else body.structured_outputs.structural_tag
+    if isinstance(body.response_format, StructuralTag) or (tag is not None and _has_format(_read(tag))):
+        yield error(500, "Internal server error")  # its own mistake: it looks for the triggers of the older form
+    wrong = grammar_error(body)
+    if wrong is not None:
+        yield error(400, wrong)
 
 
-def _wrong_outputs(body: Body) -> Iterator[Reply]:
-    """Yield that an answer is held to nothing, or to two things."""
-    if body.structured_outputs is None:
+def _wrong_repetition(wanted: RepetitionDetectionParams | None) -> Iterator[Reply]:
+    if wanted is None:
         return
-    held = body.structured_outputs.model_dump(by_alias=True)
+    if wanted.max_pattern_size < 0 or not 0 <= wanted.min_pattern_size <= wanted.max_pattern_size:
+        told = "max_pattern_size, min_pattern_size must be >=0, with min_pattern_size <= max_pattern_size."
+        yield error(400, f"{told} Set both to 0 to disable repetitive pattern detection.")
+    if wanted.max_pattern_size > 0 and wanted.min_count < 2:
+        told = "min_count must be >= 2 to detect repetitive patterns in engine output. If you do not wish to detect"
+        yield error(400, f"{told} repetitive patterns, set max_pattern_size to 0.")
+
+
+def _wrong_outputs(body: ChatBody | TextBody) -> Iterator[Reply]:
+    """Yield that an answer is held to nothing, or to two things."""
+    outputs, wanted = body.structured_outputs, body.response_format
+    schema = wanted.json_schema if isinstance(wanted, ResponseFormat) and wanted.type == "json_schema" else None
+    without_any = schema is not None and schema.json_schema is None and (isinstance(body, TextBody) or body.tools)
+    if outputs is None and not without_any:
+        return
+    held = (outputs or StructuredOutputs()).model_dump(by_alias=True)
     kinds = {
         name
         for name in ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
         if held[name] is not None
     }
-    wanted = body.response_format
+    if schema is not None and schema.json_schema is not None and len(kinds) == 1:
+        kinds.add("response_format")
+        held["json"] = schema.json_schema
+    if isinstance(body, TextBody) and held["json_object"] is False:
+        told = (
+            "structured_outputs.json_object must be True if set; omit structured_outputs to disable structured outputs"
+        )
+        yield error(400, told)
     if wanted is not None and wanted.type == "json_object" and not kinds & {"json", "json_object"}:
         kinds.add("json_object")
         held["json_object"] = True
@@ -152,24 +220,7 @@ def _wrong_outputs(body: Body) -> Iterator[Reply]:
         yield error(400, f"{told}: {shown}")
 
 
-def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
-    if outputs.choice == []:
-        yield error(400, "Choice '[]' cannot be an empty list")
-    if outputs.grammar is not None and not outputs.grammar.strip():
-        yield error(400, "structured_outputs.grammar cannot be an empty string")
-    if outputs.grammar is not None and ":" not in outputs.grammar:  # neither GBNF nor Lark
-        told = "Failed to convert the grammar from GBNF to Lark: Expected ::="
-        yield error(400, f"Invalid grammar specification: {told}")
-    if "\x00" in (outputs.regex or ""):
-        yield error(400, "structured_outputs.regex must not contain a NUL character ('\\x00')")
-    if isinstance(outputs.json_, str):
-        try:
-            json.loads(outputs.json_)
-        except (ValueError, RecursionError) as wrong:
-            yield error(400, str(wrong))
-
-
-def _out_of_range(body: Body) -> Iterator[Reply]:
+def _out_of_range(body: ChatBody | TextBody) -> Iterator[Reply]:
     if no_numbers := [known for known in body.logit_bias or () if _number(known) is None]:
         told = f"logit_bias contains key(s) that cannot be converted to integer token IDs: {no_numbers}"
         yield refused(told, "logit_bias", no_numbers)

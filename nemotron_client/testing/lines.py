@@ -8,7 +8,7 @@ from itertools import chain, islice
 from nemotron_client._json import is_array, is_object, short
 from nemotron_client.testing.answers import DONE, Answer, words
 from nemotron_client.testing.recorded import RecordedRequest
-from nemotron_client.testing.replies import End, Reply, Replying, error, error_body
+from nemotron_client.testing.replies import End, Reply, Replying, error
 
 
 def text(content: str, *, finish_reason: str = "stop", usage: Mapping[str, object] | None = None) -> Answer:
@@ -37,15 +37,20 @@ def cut(answer: Answer, *, after: int, end: End = "cut") -> Replying:
 
 def stream_error(status: int, message: str, *, type: str | None = None, text: str = "") -> Replying:
     """Fail inside a stream that began with 200, after that text; without a stream, with the error's own status."""
+    return begun(error(status, message, type=type), text)
+
+
+def begun(refusal: Reply, text: str = "") -> Replying:
+    """Refuse inside a stream that began with 200, after that text; without a stream, as it is."""
 
     def respond(request: RecordedRequest) -> Reply:
         reply = Answer(text=text)(request)
         if reply.chunks is None:
-            return error(status, message, type=type)
-        begun = islice(reply.chunks, 1 + len(words(text)) if text else 0)
+            return refusal
+        before = islice(reply.chunks, 1 + len(words(text)) if text else 0)
         # With spaces, unlike all other events of vLLM.
-        event = f"data: {json.dumps(error_body(status, message, type, None))}\n\n"
-        return replace(reply, chunks=chain(begun, [event.encode(), DONE]))
+        event = f"data: {json.dumps(refusal.body)}\n\n"
+        return replace(reply, chunks=chain(before, [event.encode(), DONE]))
 
     return respond
 

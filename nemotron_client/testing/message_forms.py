@@ -84,6 +84,12 @@ class ChatCompletionContentPartRefusalParam(TypedDict):
     type: Literal["refusal"]
 
 
+class ThinkChunk(BaseModel):
+    """What a model thought before it answered, by the name that mistral-common gives it."""
+
+    thinking: str
+
+
 AnswerParts: TypeAlias = Iterable[ChatCompletionContentPartTextParam | ChatCompletionContentPartRefusalParam]
 
 
@@ -148,11 +154,25 @@ class CustomChatCompletionMessageParam(TypedDict):
     reasoning: NotRequired[str | None]
 
 
+class Author(BaseModel):
+    """Who wrote a message of OpenAI's Harmony."""
+
+    role: Literal["user", "assistant", "system", "developer", "tool"]
+    name: str | None = None
+
+
+class Content(BaseModel):
+    """A part of a message of OpenAI's Harmony."""
+
+
 class Message(BaseModel):
     """A message of OpenAI's Harmony."""
 
-    author: dict[str, Any]
-    content: list[Any] = []
+    author: Author
+    content: list[Content] = []
+    channel: str | None = None
+    recipient: str | None = None
+    content_type: str | None = None
 
 
 AnyMessage: TypeAlias = (

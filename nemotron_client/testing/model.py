@@ -15,8 +15,10 @@ from nemotron_client.testing.answers import Answer, choices_of
 from nemotron_client.testing.bodies import chat_body, text_body
 from nemotron_client.testing.counting import answer_tokens
 from nemotron_client.testing.forms import Body
-from nemotron_client.testing.grammar import grammar_error, malformed, pointed, schema_of
-from nemotron_client.testing.lines import stream_error
+from nemotron_client.testing.grammar import malformed, pointed, schema_of
+from nemotron_client.testing.limits import refused_by_engine
+from nemotron_client.testing.lines import begun
+from nemotron_client.testing.patterns import fits_nothing
 from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
 from nemotron_client.testing.replies import Reply
 from nemotron_client.testing.tokenizing import first_tokens, spelled, text_ids
@@ -52,8 +54,8 @@ def completion(request: RecordedRequest, window: int) -> Reply:
         window: How many tokens it and the answer may have together: beyond that is silently nothing.
     """
     body = text_body(request.json) if request.path != CHAT else chat_body(request.json)
-    if (wrong := grammar_error(body)) is not None:
-        return stream_error(400, wrong)(request)  # found when a stream has begun
+    if (refusal := next(refused_by_engine(body), None)) is not None:
+        return begun(refusal)(request)
     said = _said(request.json, body)
     wanted = body.most_tokens
     limit = min(window if wanted is None else wanted, window - request.tokens)
@@ -125,6 +127,8 @@ def _held(body: Body, asked: str) -> str:
     outputs, wanted = body.structured_outputs, body.response_format
     if outputs is not None and outputs.choice:
         return _whole(outputs.choice[0])
+    if outputs is not None and outputs.regex is not None and fits_nothing(outputs.regex):
+        return ""
     schema = schema_of(body)
     held = (outputs is not None and outputs.json_object) or (wanted is not None and wanted.type == "json_object")
     return _filled_json(schema, asked) if schema is not None or held else _whole(_small_talk(asked))

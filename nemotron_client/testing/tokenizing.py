@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from nemotron_client._json import is_array, is_object
 from nemotron_client.testing.forms import Prompt
+from nemotron_client.tokens import content_text
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -64,6 +65,22 @@ def call_ids(name: str) -> list[int]:
 
 def prompt_ids(fields: Mapping[str, Any]) -> list[list[int]]:
     """Return the tokens of a request's conversation, or of each of its prompts; none of what no server takes."""
+    return [_truncated(ids, fields) for ids in _whole_prompts(fields)]
+
+
+def _truncated(ids: list[int], fields: Mapping[str, Any]) -> list[int]:
+    """Leave out what is too much for a request: the beginning, but not the mark of a text's start, or the end."""
+    most, side = fields.get("truncate_prompt_tokens"), fields.get("truncation_side")
+    if type(most) is not int or not 0 < most < len(ids):
+        return ids
+    if side == "right":
+        return ids[:most]
+    if side is None and isinstance(fields.get("prompt"), str | list) and ids[0] == START:
+        return [START, *ids[len(ids) - most + 1 :]]
+    return ids[-most:]
+
+
+def _whole_prompts(fields: Mapping[str, Any]) -> list[list[int]]:
     if "messages" not in fields:
         return [
             [START, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))
@@ -119,7 +136,7 @@ def _conversation(messages: Sequence[Any], tools: Sequence[Mapping[str, Any]]) -
         if role == "user" and tools:
             ids += _between(_TOOLS, _encode([_definition(tool["function"]) for tool in tools]))
             tools = ()
-        texts = [_text(message.get("content")) for message in run]
+        texts = [content_text(message) for message in run]
         joined = "\n\n".join(filter(None, texts))
         if role == "assistant":
             ids += [*text_ids(joined.rstrip(" ")), *_calls(run)]
@@ -173,13 +190,6 @@ def read_arguments(given: object) -> str:
 def _definition(function: Mapping[str, Any]) -> dict[str, object]:
     empty: dict[str, object] = {"name": "", "description": "", "parameters": {}}
     return {"type": "function", "function": {name: function.get(name) or none for name, none in empty.items()}}
-
-
-def _text(content: str | Sequence[Any] | None) -> str:
-    if isinstance(content, str):
-        return content
-    texts = (part.get("text") if is_object(part) else part for part in content or ())
-    return "\n\n".join(text for text in texts if isinstance(text, str) and text)
 
 
 def _encoding() -> "Encoding":

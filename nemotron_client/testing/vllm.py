@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import pages
 from nemotron_client.testing.bodies import (
@@ -18,14 +20,15 @@ from nemotron_client.testing.bodies import (
     text_body,
     tokenize_body,
 )
-from nemotron_client.testing.content import wrong_parts
+from nemotron_client.testing.content import in_words_of_vllm, wrong_parts
 from nemotron_client.testing.conversation import broken_rule
 from nemotron_client.testing.forms import ChatBody, Detokenized, TextBody, TokenizedChat, TokenizedText
-from nemotron_client.testing.limits import contradictions, impossible, refused
+from nemotron_client.testing.limits import MOST_CHOICES, contradictions, impossible, refused
+from nemotron_client.testing.message_forms import ThinkChunk
 from nemotron_client.testing.model import Served, completion
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error
-from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, spelled, text_ids
+from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, prompts, spelled, text_ids
 
 _DEEPEST = 700  # objects and arrays within each other that are read whatever Python it is
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
@@ -69,13 +72,29 @@ def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -
     if not messages:
         yield error(400, "list index out of range")
     for message in messages:
+        if "role" not in message:  # one of OpenAI's Harmony
+            yield error(500, "'Message' object has no attribute 'get'")
         if message.get("role") not in _ROLES:
             yield error(400, f"Unknown message role: {message.get('role')}")
         for name in ("content", "tool_call_id"):
             needed = message.get("role") == "tool" or (name == "content" and message.get("role") != "assistant")
             if needed and name not in message:
                 yield error(400, f"'{name}'")
+        if message["role"] == "assistant":
+            yield from _wrong_reasoning(message)
         yield from wrong_parts(message, model)
+
+
+def _wrong_reasoning(message: Mapping[str, Any]) -> Iterator[Reply]:
+    known = message.get("reasoning")
+    known = message.get("reasoning_content") if known is None else known
+    if known is None:
+        return
+    try:
+        ThinkChunk.model_validate({"thinking": known})
+    except ValidationError as wrong:
+        yield error(400, in_words_of_vllm(wrong))
+    yield error(400, "think tokens are not available for this tokenizer.")
 
 
 def _unreadable(request: RecordedRequest) -> Reply | None:
@@ -135,6 +154,8 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
         yield from _wrong_conversation(fields, served)
     else:
         yield from wrong_prompt(body)
+    if body.truncate_prompt_tokens == 0:
+        yield error(400, "The decoder prompt cannot be empty")
     yield from _overflow(request.tokens, served.max_model_len, chat=isinstance(body, ChatBody))
     yield from impossible(body, served.max_model_len - request.tokens)
 
@@ -174,6 +195,15 @@ def _wrong_model(asked: str | None, served: Served) -> Iterator[Reply]:
 
 
 def _unsupported(body: ChatBody) -> Iterator[Reply]:
+    for name, what in (
+        ("mm_processor_kwargs", "multimodal preprocessing"),
+        ("media_io_kwargs", "multimodal media loading"),
+    ):
+        if getattr(body, name):
+            told = (
+                f"Per-request {name} are disabled by default because they can change {what} resource usage. Start the"
+            )
+            yield refused(f"{told} server with --trust-request-mm-kwargs only when clients are trusted.", name)
     if body.chat_template is not None or body.chat_template_kwargs is not None:
         yield refused("chat_template is not supported for Mistral tokenizers.", "chat_template")
     if body.reasoning_effort is not None and body.reasoning_effort not in _EFFORTS:
@@ -184,10 +214,15 @@ def _unsupported(body: ChatBody) -> Iterator[Reply]:
 def wrong_prompt(body: TextBody) -> Iterator[Reply]:
     """Yield what vLLM has against a prompt."""
     prompt = body.prompt
-    if not prompt and prompt != []:
+    if not prompt and prompt != [] and body.prompt_embeds in (None, []):
         yield refused("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
     if body.suffix is not None:
         yield error(400, "suffix is only supported for models with FIM completion rendering", param="suffix")
+    choices = body.n * len(prompts(prompt))
+    if choices > MOST_CHOICES:  # a limit of this server's own
+        yield refused(f"A test server makes {MOST_CHOICES} choices at most, not {choices}.", "n", body.n)
+    if body.prompt_embeds not in (None, []):
+        yield refused("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", "prompt_embeds")
     if prompt == []:
         yield error(400, "You must pass at least one prompt")
     for token in _numbers(prompt or ()):

@@ -16,6 +16,7 @@ from tests.contract.constraints import HELD
 from tests.contract.parts import FEW, MESSAGES, PARTS
 from tests.contract.shapes import shape
 from tests.contract.tokenized import DETOKENIZE, TOKENIZE
+from tests.contract.unusual import UNUSUAL_CHAT, UNUSUAL_TEXT
 from tests.engine.histories import asked, call, result, said, system, tool, user
 
 Case: TypeAlias = tuple[str, str, dict[str, Any] | bytes | None]
@@ -191,6 +192,7 @@ CHAT: dict[str, dict[str, Any]] = {
     "cache_salt of a path": {"cache_salt": "a\\b"},
     "cache_salt": {"cache_salt": "x"},
     "documents": {"documents": [1]},
+    **UNUSUAL_CHAT,
 }
 TEXT: dict[str, dict[str, Any]] = {
     "empty": {"prompt": ""},
@@ -226,6 +228,7 @@ TEXT: dict[str, dict[str, Any]] = {
     "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
     "held to a pattern that is none": {"structured_outputs": {"regex": "("}},
     "held to nothing": {"structured_outputs": {}},
+    **UNUSUAL_TEXT,
 }
 RAW = {
     "no UTF-8": b"\xff",

@@ -78,6 +78,13 @@ SCHEMAS: dict[str, Schema] = {
     "pattern of a range": {"type": "string", "pattern": "[z-a]"},
     "pattern of letters": {"type": "string", "pattern": r"\p{L}"},
     "pattern of a word": {"type": "string", "pattern": r"\bx"},
+    **{
+        f"pattern with an edge: {pattern}": {"type": "string", "pattern": pattern}
+        for pattern in (
+            *("^a$", "(^a)", "(a$)", "a|^b", "^a|b$", "(?:^a|b)c", "(?i)(?s)^a", "[^^]a", r"a\^b", r"\Aa\z"),
+            *("a^b", "a$b", "^^a", "a$$", "a^b$c", "a$b^c", "(?m)^a", r"a\Ab", r"a\zb", r"\ba\B"),
+        )
+    },
     "never": {"type": "object", "properties": {"a": False}, "required": ["a"]},
     "never one of the choices": having(a={"enum": []}),
     "never, but not needed": {"type": "object", "properties": {"a": {"enum": []}}},
@@ -126,6 +133,15 @@ PATTERNS = {
     "letter of two bytes": "é(",
     "word": r"\bword\b",
     "no word": r"a\B",
+    "edges of lines": "(?m)^a",
+    "ends of lines": "(?m)a$",
+    "edges within": "xa?^b",
+    "edges within, any case": "(?i)a^b",
+    "unknown escape": r"a\q",
+    "unknown escape in a class": r"a[\q]",
+    "unknown escape beside a word's": r"a\q\b",
+    "older end": r"a\Z",
+    "range to a class": r"[a-\d]",
 }
 OUTPUTS: dict[str, object] = {
     "empty": {},
@@ -135,6 +151,24 @@ OUTPUTS: dict[str, object] = {
     "regex with NUL": {"regex": "\x00"},
     "regex and grammar": {"regex": "a", "grammar": "x"},
     "grammar empty": {"grammar": " "},
+    **{
+        f"grammar: {grammar}": {"grammar": grammar}
+        for grammar in (
+            *(
+                "x",
+                "a b",
+                "a = b",
+                ":",
+                "::=",
+                'foo: "a"',
+                'foo ::= "a"',
+                '?start: "a"',
+                "# a\n x\n",
+                "a long name = b",
+            ),
+            *('root ::= "aa" | "bb"', '# a\nroot ::= "aa"', 'start: "aa"', '%ignore " "\nstart: "aa"'),
+        )
+    },
     "choices": {"choice": ["yes", "no"]},
     "choices a text": {"choice": "x"},
     "choices numbers": {"choice": [1]},

@@ -47,9 +47,9 @@ NOT_IMITATED = {
     ("GET", "/redoc"): "pages for people, of vLLM's own routes",
     ("GET", "/openapi.json"): "the description of vLLM's own routes",
 }
+_GRAMMARS = "to judge a grammar takes a compiler of two languages; only how one in GBNF begins is looked at"
 # Requests of which the refusal, and no more than that, has words of its own; each is refused with the same status.
 OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
-    "grammar": ({"structured_outputs": {"grammar": "x"}}, "vLLM's compiler of grammars is another language to read"),
     "thinking": (
         {"messages": [user([{"type": "thinking", "thinking": "x"}])]},
         "it quotes Python objects of mistral-common",
@@ -62,6 +62,24 @@ OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [{"role": "nobody", "content": [5]}]},
         "thirty errors of classes for parts that this model does not read",
     ),
+    "a message of Harmony that is wrong": (
+        {"messages": [{"author": {"role": "user"}, "content": [5]}]},
+        "the same",
+    ),
+    "a schema in both ways of asking": (
+        {
+            "structured_outputs": {"json": {"type": "object"}},
+            "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "string"}}},
+        },
+        "it shows the grammar that mistral-common has made of the first",
+    ),
+}
+# What vLLM refuses and a test server answers.
+NOT_REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a rule of GBNF that is nowhere": ({"structured_outputs": {"grammar": "root ::= x"}}, _GRAMMARS),
+    "a text of GBNF without an end": ({"structured_outputs": {"grammar": 'root ::= "a'}}, _GRAMMARS),
+    "a rule of Lark that is nowhere": ({"structured_outputs": {"grammar": "start: x"}}, _GRAMMARS),
+    "a schema as text that is a number": ({"structured_outputs": {"json": "5"}}, "nobody means it"),
 }
 
 
@@ -124,6 +142,13 @@ def test_what_is_refused_in_other_words_is_refused(name: str, fake: httpx2.Clien
     fields, _ = OTHER_WORDS[name]
     body = {"messages": [user()], **fields}
     assert fake.post("http://fake/v1/chat/completions", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("name", NOT_REFUSED)
+def test_what_is_not_refused_is_answered(name: str, fake: httpx2.Client) -> None:
+    fields, _ = NOT_REFUSED[name]
+    body = {"messages": [user()], **fields}
+    assert fake.post("http://fake/v1/chat/completions", json=body).status_code == 200
 
 
 @pytest.fixture(scope="module")
