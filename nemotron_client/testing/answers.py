@@ -19,7 +19,6 @@ from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import logprobs
 from nemotron_client.testing.counting import answer_tokens
 from nemotron_client.testing.forms import StreamOptions
-from nemotron_client.testing.grammar import is_text
 from nemotron_client.testing.limits import MOST_CHOICES
 from nemotron_client.testing.recorded import RecordedRequest, text_of
 from nemotron_client.testing.replies import MODEL, Reply
@@ -57,12 +56,17 @@ class Answer:
         Raises:
             TypeError: The text is none.
         """
-        if not is_text(self.text):
+        if not _is_text(self.text):
             raise TypeError(f"The text of an answer is a str, not {self.text!r}.")
 
     def __call__(self, request: RecordedRequest) -> Reply:
         """Return the answer in the form that the request asks for."""
         return _Rendering(self, request).reply()
+
+
+def _is_text(value: object) -> bool:
+    """Tell a text, where a checker of types is sure of it and a caller may not have one."""
+    return isinstance(value, str)
 
 
 def words(content: str) -> list[str]:
@@ -236,8 +240,8 @@ class _Rendering:
             {"id": _call_id(index, *call), "type": "function", "function": {"name": call[0], "arguments": call[1]}}
             for index, call in enumerate(self._answer.tool_calls)
         ]
-        # vLLM: null, but "" beside calls that the model had to make.
-        nothing = "" if calls and self._fields.get("tool_choice", "auto") != "auto" else None
+        # vLLM: null, but "" where the model had to call.
+        nothing = None if self._fields.get("tool_choice") in (None, "auto", "none") else ""
         return {
             "role": "assistant",
             "content": f"{echoed}{self._answer.text}" or nothing,

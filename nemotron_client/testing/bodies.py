@@ -1,7 +1,7 @@
 """Read the bodies of requests as vLLM does, and say in its words what is wrong with the form of one. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -107,7 +107,7 @@ def invalid(where: str, kind: str, message: str, value: object, ctx: object = No
 def _check_calls(messages: Sequence[object]) -> None:
     for message in messages:
         calls = message.get("tool_calls") if is_object(message) and message.get("role") == "assistant" else None
-        if isinstance(calls, Iterable):
+        if isinstance(calls, str) or is_object(calls) or is_array(calls):  # which are lists to Python
             _read(_CALLS, [*calls])
 
 

@@ -126,6 +126,6 @@ def _wrong_tool(function: Mapping[str, Any]) -> Iterator[str]:
         Draft7Validator.check_schema(function.get("parameters") or {})
     except SchemaError as wrong:
         yield f"Invalid tool schema: {wrong.message}"
-    except RecursionError as wrong:
-        yield str(wrong)
+    except RecursionError:
+        yield "maximum recursion depth exceeded in comparison"  # what vLLM's Python says, whichever this one is
     yield from _wrong_name(function["name"])

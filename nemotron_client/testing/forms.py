@@ -18,7 +18,9 @@ _Signed: TypeAlias = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _Stop: TypeAlias = str | Annotated[list[str], Field(max_length=4)] | None
 
 
-class _Function(BaseModel):
+class Function(BaseModel):
+    """What a tool is."""
+
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -27,7 +29,7 @@ class _Function(BaseModel):
 
 class _Tool(BaseModel):
     type: Literal["function"] = "function"
-    function: _Function
+    function: Function
 
 
 class _JSONSchema(BaseModel):

@@ -15,8 +15,8 @@ from nemotron_client.testing.forms import (
     StructuredOutputs,
     TextBody,
 )
-from nemotron_client.testing.grammar import grammar_error
 from nemotron_client.testing.replies import Reply, error
+from nemotron_client.testing.schemas import is_compiled
 from nemotron_client.testing.tokenizing import VOCABULARY
 
 _Fields: TypeAlias = Mapping[str, Any]
@@ -172,9 +172,28 @@ def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
     tag = None if body.structured_outputs is None else body.structured_outputs.structural_tag
     if isinstance(body.response_format, StructuralTag) or (tag is not None and _has_format(_read(tag))):
         yield error(500, "Internal server error")  # its own mistake: it looks for the triggers of the older form
-    wrong = grammar_error(body)
-    if wrong is not None:
-        yield error(400, wrong)
+    if body.structured_outputs is not None:
+        yield from _unusable_outputs(body.structured_outputs)
+    if is_compiled(body):
+        from nemotron_client.testing.grammar import grammar_error  # whose compiler only these need
+
+        wrong = grammar_error(body)
+        if wrong is not None:
+            yield error(400, wrong)
+
+
+def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
+    if outputs.choice == []:
+        yield error(400, "Choice '[]' cannot be an empty list")
+    if outputs.grammar is not None and not outputs.grammar.strip():
+        yield error(400, "structured_outputs.grammar cannot be an empty string")
+    if "\x00" in (outputs.regex or ""):
+        yield error(400, "structured_outputs.regex must not contain a NUL character ('\\x00')")
+    if isinstance(outputs.json_, str):
+        try:
+            json.loads(outputs.json_)
+        except (ValueError, RecursionError) as wrong:
+            yield error(400, str(wrong))
 
 
 def _wrong_repetition(wanted: RepetitionDetectionParams | None) -> Iterator[Reply]:
@@ -201,7 +220,12 @@ def _wrong_outputs(body: ChatBody | TextBody) -> Iterator[Reply]:
         for name in ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
         if held[name] is not None
     }
-    if schema is not None and schema.json_schema is not None and len(kinds) == 1:
+    takes_its_place = isinstance(body, TextBody) and kinds == {"json"}
+    if schema is not None and schema.json_schema is not None and len(kinds) == 1 and not takes_its_place:
+        if kinds & {"json", "json_object"} and isinstance(body, ChatBody):
+            from nemotron_client.testing.grammar import of_conversation  # whose compiler only these need
+
+            held |= {"grammar": of_conversation(body), "json_object": None}
         kinds.add("response_format")
         held["json"] = schema.json_schema
     if isinstance(body, TextBody) and held["json_object"] is False:

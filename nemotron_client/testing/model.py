@@ -15,15 +15,20 @@ from nemotron_client.testing.answers import Answer, choices_of
 from nemotron_client.testing.bodies import chat_body, text_body
 from nemotron_client.testing.counting import answer_tokens
 from nemotron_client.testing.forms import Body
-from nemotron_client.testing.grammar import malformed, pointed, schema_of
 from nemotron_client.testing.limits import refused_by_engine
 from nemotron_client.testing.lines import begun
-from nemotron_client.testing.patterns import fits_nothing
 from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
 from nemotron_client.testing.replies import Reply
+from nemotron_client.testing.schemas import is_compiled, malformed, pointed, schema_of
 from nemotron_client.testing.tokenizing import first_tokens, spelled, text_ids
 
 _LONGEST_FILLED = 20_000  # characters
+_BY_FORMAT = {
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "email": "ada@example.com",
+    "uri": "https://example.com/",
+}
 STORY = (
     "Once upon a time there was a crane on the quay of a small port. It had lifted tea, pianos and once an elephant, "
     "but it had never seen the open sea. One night a storm tore it loose, and it drifted past the harbour wall under "
@@ -101,10 +106,14 @@ def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
     made = max(limit, 1)  # vLLM tells of one even where a prompt is only repeated
     if not said.tool_calls:
         return _counted(Answer(text=first_tokens(said.text, limit), finish_reason="length"), request, made)
-    # vLLM: of a call that is cut, a stream says "length" and a body "tool_calls".
     ((name, arguments),) = said.tool_calls
-    call = (name, first_tokens(arguments, max(0, limit - answer_tokens("", [(name, "")], ended=False))))
-    return _counted(Answer(tool_calls=(call,), finish_reason="length" if request.stream else None), request, made)
+    begun = first_tokens(arguments, max(0, limit - answer_tokens("", [(name, "")], ended=False)))
+    call = (first_tokens(name, max(0, limit - 1)), begun if begun or request.stream else "{}")
+    # vLLM: a body tells of no call whose name hasn't begun, and of one that was cut it says "tool_calls" where the
+    # model called it of its own accord. A stream says "length", and "" for what hasn't begun.
+    is_told, is_free = bool(call[0]) or request.stream, request.json.get("tool_choice") in (None, "auto")
+    reason = "tool_calls" if is_free and not request.stream and is_told else "length"
+    return _counted(Answer(tool_calls=(call,) if is_told else (), finish_reason=reason), request, made)
 
 
 def _said(fields: Mapping[str, Any], body: Body) -> Answer:
@@ -127,11 +136,14 @@ def _held(body: Body, asked: str) -> str:
     outputs, wanted = body.structured_outputs, body.response_format
     if outputs is not None and outputs.choice:
         return _whole(outputs.choice[0])
-    if outputs is not None and outputs.regex is not None and fits_nothing(outputs.regex):
-        return ""
     schema = schema_of(body)
-    held = (outputs is not None and outputs.json_object) or (wanted is not None and wanted.type == "json_object")
-    return _filled_json(schema, asked) if schema is not None or held else _whole(_small_talk(asked))
+    in_json = (outputs is not None and outputs.json_object) or (wanted is not None and wanted.type == "json_object")
+    said = _filled_json(schema, asked) if schema is not None or in_json else _whole(_small_talk(asked))
+    if not is_compiled(body):
+        return said
+    from nemotron_client.testing.grammar import following  # whose compiler only these need
+
+    return following(body, said)
 
 
 def _whole(text: str) -> str:
@@ -162,10 +174,10 @@ def _function(fields: Mapping[str, Any], asked: str) -> Mapping[str, Any] | None
     return functions[0] if functions and choice == "required" else None
 
 
-def _filled_json(schema: Mapping[str, Any] | None, asked: str) -> str:
+def _filled_json(schema: object, asked: str) -> str:
     """Return JSON that fits the schema, its strings taken from a name in the question ("Paris") or from their keys."""
     name = next((word for word in re.findall(r"\w+", asked)[1:] if word[0].isupper()), None)
-    if not schema or malformed(schema):  # of tools servers look at less than of answers
+    if not schema or not is_object(schema) or malformed(schema):  # of tools servers look at less than of answers
         return "{}"
     try:
         return _whole(json.dumps(_Filling(schema, name).value(schema, "value"), ensure_ascii=False))
@@ -205,13 +217,13 @@ class _Filling:
         kinds = schema.get("type", "string")
         kind = str(kinds[0] if is_array(kinds) else kinds)
         if kind == "object":
-            properties = schema.get("properties", {})
-            return {each: self.value(properties.get(each, {}), each) for each in schema.get("required", ())}
+            properties, required = schema.get("properties", {}), schema.get("required", ())
+            in_order = [each for each in properties if each in required]  # as a grammar has them
+            return {each: self.value(properties.get(each, {}), each) for each in dict.fromkeys([*in_order, *required])}
         if kind == "array":
             return self._items(schema.get("items", {}), key, int(schema.get("minItems", 0)))
         least = schema.get("minimum", 1)
-        dates = {"date": "2026-01-01", "date-time": "2026-01-01T00:00:00Z"}
-        string = dates.get(schema.get("format", ""), self.name or key)
+        string = _BY_FORMAT.get(str(schema.get("format")), self.name or key)
         return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
 
     def _items(self, part: object, key: str, count: int) -> list[object]:

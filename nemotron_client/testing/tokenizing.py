@@ -24,7 +24,7 @@ START, END = 1, 2  # <s> and </s>
 CONTROLS = 1000  # tokens that no text has, before those of texts
 _AROUND = {"user": (3, 4), "tool": (7, 8), "system": (17, 18)}
 _TOOLS = (5, 6)
-_CALL, _ARGUMENTS = 9, 32
+CALL, ARGUMENTS = 9, 32  # [TOOL_CALLS] and [ARGS]
 _NAMES = [
     *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]"),
     *("[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]"),
@@ -60,7 +60,7 @@ def shared_ids(parts: Sequence[str]) -> list[list[int]]:
 
 def call_ids(name: str) -> list[int]:
     """Return the tokens by which a tool call begins, those before its arguments."""
-    return [_CALL, *text_ids(name), _ARGUMENTS]
+    return [CALL, *text_ids(name), ARGUMENTS]
 
 
 def prompt_ids(fields: Mapping[str, Any]) -> list[list[int]]:

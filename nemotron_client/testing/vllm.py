@@ -200,10 +200,9 @@ def _unsupported(body: ChatBody) -> Iterator[Reply]:
         ("media_io_kwargs", "multimodal media loading"),
     ):
         if getattr(body, name):
-            told = (
-                f"Per-request {name} are disabled by default because they can change {what} resource usage. Start the"
-            )
-            yield refused(f"{told} server with --trust-request-mm-kwargs only when clients are trusted.", name)
+            told = f"Per-request {name} are disabled by default because they can change {what} resource usage."
+            rest = "Start the server with --trust-request-mm-kwargs only when clients are trusted."
+            yield refused(f"{told} {rest}", name)
     if body.chat_template is not None or body.chat_template_kwargs is not None:
         yield refused("chat_template is not supported for Mistral tokenizers.", "chat_template")
     if body.reasoning_effort is not None and body.reasoning_effort not in _EFFORTS:

@@ -5,25 +5,44 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
-from tests.contract.constraints import HELD
+from tests.contract.constraints import HELD, SCHEMAS, STRICT, XGRAMMAR_ALONE, formed
+from tests.contract.cut_calls import CUT_CALLS
+from tests.contract.cut_calls import said as said_in
 from tests.contract.parts import FEW, MESSAGES, PARTS
 from tests.contract.shapes import shape
 from tests.contract.tokenized import DETOKENIZE, TOKENIZE
-from tests.contract.unusual import UNUSUAL_CHAT, UNUSUAL_TEXT
+from tests.contract.unusual import CUT_PROMPTS, UNUSUAL_CHAT, UNUSUAL_TEXT, prompts_in
 from tests.engine.histories import asked, call, result, said, system, tool, user
 
-Case: TypeAlias = tuple[str, str, dict[str, Any] | bytes | None]
-"""Method, path and body."""
 
-EXACT = ("/tokenize", "/detokenize")
-"""What no model has a say in: the whole answer is compared."""
+def form(got: httpx2.Response) -> object:
+    """Return what of an answer no model has a say in."""
+    return shape(got.status_code, got.headers, got.content)
+
+
+def tokens(got: httpx2.Response) -> object:
+    """Return an answer in which no model has a say at all, or an error."""
+    if got.status_code != 200:
+        return form(got)
+    told: dict[str, object] = got.json()
+    return {name: value for name, value in told.items() if name != "max_model_len"}
+
+
+class Case(NamedTuple):
+    """A request, and what of its answer is compared."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | bytes | None
+    compared: Callable[[httpx2.Response], object] = form
+
 
 ANSWERS = Path(__file__).parents[1] / "fixtures" / "vllm-0.32-answers.json"
 
@@ -193,6 +212,7 @@ CHAT: dict[str, dict[str, Any]] = {
     "cache_salt": {"cache_salt": "x"},
     "documents": {"documents": [1]},
     **UNUSUAL_CHAT,
+    **STRICT,
 }
 TEXT: dict[str, dict[str, Any]] = {
     "empty": {"prompt": ""},
@@ -228,7 +248,14 @@ TEXT: dict[str, dict[str, Any]] = {
     "usage on every chunk": {"stream": True, "max_tokens": 20, "stream_options": ALL_USAGE},
     "held to a pattern that is none": {"structured_outputs": {"regex": "("}},
     "held to nothing": {"structured_outputs": {}},
+    "held to a schema that is a number": {"structured_outputs": {"json": "5"}},
+    "held to a schema that is null": {"structured_outputs": {"json": "null"}},
     **UNUSUAL_TEXT,
+    **{
+        f"schema: {name}": {"response_format": formed(schema)}
+        for name, schema in SCHEMAS.items()
+        if name not in XGRAMMAR_ALONE
+    },
 }
 RAW = {
     "no UTF-8": b"\xff",
@@ -260,20 +287,22 @@ def _cases() -> Iterator[tuple[str, Case]]:
         # Of a stream the end is compared too, so the model is to say there what it knows best.
         sure = {"temperature": 0} if fields.get("stream") else {}
         whole = {"model": MODEL, "messages": [user("Hello")], "max_tokens": 2, **sure, **fields}
-        yield f"chat, {name}", ("POST", "/v1/chat/completions", whole)
+        yield f"chat, {name}", Case("POST", "/v1/chat/completions", whole)
+    for name, fields in CUT_CALLS.items():
+        yield f"chat, {name}", Case("POST", "/v1/chat/completions", {"model": MODEL, **fields}, said_in)
     for name, fields in TEXT.items():
-        yield (
-            f"text, {name}",
-            ("POST", "/v1/completions", {"model": MODEL, "prompt": "Hello", "max_tokens": 2, **fields}),
-        )
+        whole = {"model": MODEL, "prompt": "Hello", "max_tokens": 2, **fields}
+        yield f"text, {name}", Case("POST", "/v1/completions", whole)
+    for name, fields in CUT_PROMPTS.items():
+        yield f"text, {name}", Case("POST", "/v1/completions", {"model": MODEL, "max_tokens": 1, **fields}, prompts_in)
     for name, fields in TOKENIZE.items():
-        yield f"tokenize, {name}", ("POST", "/tokenize", {"model": MODEL, **fields})
+        yield f"tokenize, {name}", Case("POST", "/tokenize", {"model": MODEL, **fields}, tokens)
     for name, fields in DETOKENIZE.items():
-        yield f"detokenize, {name}", ("POST", "/detokenize", {"model": MODEL, **fields})
+        yield f"detokenize, {name}", Case("POST", "/detokenize", {"model": MODEL, **fields}, tokens)
     for name, content in RAW.items():
-        yield f"bytes, {name}", ("POST", "/v1/chat/completions", content)
+        yield f"bytes, {name}", Case("POST", "/v1/chat/completions", content)
     for method, path in PAGES:
-        yield f"{method} {path}", (method, path, None)
+        yield f"{method} {path}", Case(method, path, None)
 
 
 CASES = dict(_cases())
@@ -287,15 +316,11 @@ def ask(http: httpx2.Client, server: str, case: Case) -> object:
         server: Its URL, without /v1.
         case: The request.
     """
-    method, path, body = case
-    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    content = json.dumps(case.body).encode() if isinstance(case.body, dict) else case.body
     headers = {} if content is None else {"content-type": "application/json"}
-    got = http.request(method, f"{server}{path}", content=content, headers=headers)
-    if got.status_code == 200 and path in EXACT:
-        told: dict[str, object] = got.json()
-        return {name: value for name, value in told.items() if name != "max_model_len"}
-    form: object = json.loads(json.dumps(shape(got.status_code, got.headers, got.content)))
-    return form
+    got = http.request(case.method, f"{server}{case.path}", content=content, headers=headers)
+    compared: object = json.loads(json.dumps(case.compared(got)))
+    return compared
 
 
 def live_client() -> httpx2.Client:
@@ -304,7 +329,11 @@ def live_client() -> httpx2.Client:
 
 
 def main(base_url: str) -> None:
-    """Ask all, and write the file."""
+    """Ask all, and write the file.
+
+    What a vLLM is first asked to hold an answer to decides for good which compiler it takes: let it be a conversation's
+    schema, as the server that is imitated was asked.
+    """
     with live_client() as http:
         answers = {name: ask(http, base_url.removesuffix("/v1"), case) for name, case in CASES.items()}
     ANSWERS.write_text("".join(f"{line}\n" for line in _lines(answers)))

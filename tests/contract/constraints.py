@@ -105,6 +105,8 @@ SCHEMAS: dict[str, Schema] = {
     "either by what is never": {"oneOf": [False, {"type": "string"}]},
     "a list for the items": {"type": "array", "items": [{"type": "string"}]},
 }
+# What XGrammar takes, which is asked first about a text completion's schema, and llguidance refuses.
+XGRAMMAR_ALONE = frozenset({"no type of any", "union of nothing", "nothing more, but needed"})
 PATTERNS = {
     "fits": "a+",
     "open": "(",
@@ -143,6 +145,28 @@ PATTERNS = {
     "older end": r"a\Z",
     "range to a class": r"[a-\d]",
 }
+GRAMMARS = (
+    # Neither GBNF nor Lark.
+    *("x", "a b", "a = b", ":", "::=", "# a\n x\n", "a long name = b", "start: @x", "root ::= \\d"),
+    # GBNF
+    *('foo ::= "a"', 'root ::= "aa" | "bb"', '# a\nroot ::= "aa"', "root ::= x", 'root ::= "a', "root ::= [a-z]+"),
+    *('root ::= "aa" | b\nb ::= "cc"', "root ::= (", 'root ::= "a"{2,1}', "root ::= [z-a]", 'root ::= ""', "root ::="),
+    *('root::="aa"', 'root ::= "aa" # c', 'root ::= "é"', 'root ::= "\\q"', '// c\nroot ::= "aa"'),
+    # Lark
+    *(
+        'foo: "a"',
+        '?start: "a"',
+        'start: "aa"',
+        '%ignore " "\nstart: "aa"',
+        "start: x",
+        'start: "a',
+        "start: (",
+        "start:",
+    ),
+    *('start: "a"{2,1}', 'start: A\nA: "x" | B', 'start: %json {"type": "objekt"}', 'start: "aa" "b"?', "start: /(/"),
+    *("?start: x\nx: /[0-9]{2}/", "start: A\n%import common.INT -> A", 'start[capture]: "aa"', "start: /a(?=b)/"),
+    *('start: "aa"i', 'start: "a".."c"', '%llguidance {}\nstart: "aa"'),
+)
 OUTPUTS: dict[str, object] = {
     "empty": {},
     "null": None,
@@ -151,24 +175,7 @@ OUTPUTS: dict[str, object] = {
     "regex with NUL": {"regex": "\x00"},
     "regex and grammar": {"regex": "a", "grammar": "x"},
     "grammar empty": {"grammar": " "},
-    **{
-        f"grammar: {grammar}": {"grammar": grammar}
-        for grammar in (
-            *(
-                "x",
-                "a b",
-                "a = b",
-                ":",
-                "::=",
-                'foo: "a"',
-                'foo ::= "a"',
-                '?start: "a"',
-                "# a\n x\n",
-                "a long name = b",
-            ),
-            *('root ::= "aa" | "bb"', '# a\nroot ::= "aa"', 'start: "aa"', '%ignore " "\nstart: "aa"'),
-        )
-    },
+    **{f"grammar: {grammar}": {"grammar": grammar} for grammar in GRAMMARS},
     "choices": {"choice": ["yes", "no"]},
     "choices a text": {"choice": "x"},
     "choices numbers": {"choice": [1]},
@@ -177,6 +184,8 @@ OUTPUTS: dict[str, object] = {
     "json as text, broken": {"json": "{"},
     "json as text, empty": {"json": " "},
     "json as text, of a list": {"json": "[]"},
+    "json as text, a number": {"json": "5"},
+    "json as text, null": {"json": "null"},
     "json a number": {"json": 5},
     "json of no type": {"json": {"type": "objekt"}},
     "json object": {"json_object": True},
@@ -206,4 +215,28 @@ HELD: dict[str, dict[str, Any]] = {
     },
     "tag of no known kind": {"response_format": {"type": "structural_tag", "format": {"type": "x"}}},
     "tag of nothing": {"response_format": {"type": "structural_tag", "structures": [], "triggers": []}},
+}
+
+
+def strictly(schema: Schema) -> object:
+    """Return a tool whose arguments are held to a schema."""
+    return tool(strict=True, parameters=schema)
+
+
+STRICT: dict[str, dict[str, Any]] = {
+    **{f"strict: {name}": {"tools": [strictly(schema)]} for name, schema in {**STREAMED, "deep": nested(50)}.items()},
+    "strict beside another": {"tools": [tool("find"), strictly({"type": "objekt"})], "tool_choice": "required"},
+    "strict one of two": {
+        "tools": [tool("find"), strictly({"type": "objekt"})],
+        "tool_choice": LOOK,
+        "parallel_tool_calls": False,
+    },
+    "strict one that is not chosen": {
+        "tools": [tool(), tool("find", strict=True, parameters={"type": "objekt"})],
+        "tool_choice": LOOK,
+    },
+    "strict but not to be called": {"tools": [strictly({"type": "objekt"})], "tool_choice": "none"},
+    "strict of anything": {"tools": [tool(strict=True, parameters=None)]},
+    "strict beside a schema": {"tools": [strictly({"type": "objekt"})], "response_format": formed({"type": "string"})},
+    "a schema that is not strict": {"tools": [tool(parameters={"type": "objekt"})]},
 }

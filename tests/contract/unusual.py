@@ -2,11 +2,20 @@
 
 from typing import Any
 
+import httpx2
+
 from tests.contract.constraints import formed
 from tests.engine.histories import asked, call, result, said, tool, user
 
 HARMONY = {"author": {"role": "user"}}
-TAG = {"type": "structural_tag", "structures": [{"begin": "a", "schema": {}, "end": "b"}], "triggers": ["a"]}
+TAG: dict[str, object] = {
+    "type": "structural_tag",
+    "structures": [{"begin": "a", "schema": {}, "end": "b"}],
+    "triggers": ["a"],
+}
+
+
+NO_LISTS: dict[str, object] = {"a number": 5, "true": True, "a text": "x", "an object": {}, "an empty text": ""}
 
 
 def said_with(role: str, **fields: object) -> list[object]:
@@ -62,6 +71,14 @@ ODD_OPTIONS: dict[str, dict[str, Any]] = {
     "newer structural tag as text": {"structured_outputs": {"structural_tag": '{"format": {"type": "any_text"}}'}},
     "structural tag a number": {"structured_outputs": {"structural_tag": 5}},
     "pattern and a schema": {"structured_outputs": {"regex": "a"}, "response_format": formed({"type": "string"})},
+    "a schema, and another": {
+        "structured_outputs": {"json": {"type": "object"}},
+        "response_format": formed({"type": "string"}),
+    },
+    "an object, and a schema": {
+        "structured_outputs": {"json_object": True},
+        "response_format": formed({"type": "string"}),
+    },
     "nothing and a schema": {"structured_outputs": {}, "response_format": formed({"type": "string"})},
     "object, schema and schema": {
         "structured_outputs": {"json_object": True, "json": {}},
@@ -117,7 +134,7 @@ UNUSUAL_CHAT: dict[str, dict[str, Any]] = {
     **{
         f"calls of the {role}: {what}": {"messages": said_with(role, tool_calls=value)}
         for role in ("user", "assistant")
-        for what, value in {"a number": 5, "true": True, "a text": "x", "an object": {}, "an empty text": ""}.items()
+        for what, value in NO_LISTS.items()
     },
 }
 UNUSUAL_TEXT: dict[str, dict[str, Any]] = {
@@ -133,3 +150,21 @@ UNUSUAL_TEXT: dict[str, dict[str, Any]] = {
     "embedded, a number": {"prompt_embeds": 5},
     "embedded, numbers": {"prompt_embeds": [5]},
 }
+
+
+CUT_PROMPTS: dict[str, dict[str, Any]] = {
+    f"cut prompt, {side}, {most}": {
+        "prompt": ["one two three four", "five six seven"],
+        "truncate_prompt_tokens": most,
+        "return_token_ids": True,
+        **({} if side == "of no side" else {"truncation_side": side}),
+    }
+    for side in ("of no side", "left", "right")
+    for most in (1, 3, 100)
+}
+
+
+def prompts_in(got: httpx2.Response) -> object:
+    """Return the tokens of the prompts that an answer tells."""
+    whole = got.json()
+    return [[choice["prompt_token_ids"] for choice in whole["choices"]], whole["usage"]["prompt_tokens"]]

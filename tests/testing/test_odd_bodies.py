@@ -206,6 +206,13 @@ def test_nothing_that_is_too_deep_or_too_large_breaks_it(fields: dict[str, Any],
         assert post(http, "/v1/chat/completions", json.dumps(body).encode()).status_code == status
 
 
+def test_there_are_not_too_many_choices_for_many_prompts() -> None:
+    with FakeServer() as fake, fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
+        response = post(http, "/v1/completions", json.dumps({"prompt": ["a"] * 1000, "n": 17}).encode())
+    assert response.status_code == 400
+    assert "16384 choices at most, not 17000" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("prompt", "echoed"),
     [

@@ -9,8 +9,8 @@ import pytest
 from nemotron_client.testing import (
     MockServer,
 )
-from nemotron_client.testing.grammar import malformed
 from nemotron_client.testing.replies import MODEL
+from nemotron_client.testing.schemas import malformed
 from tests.contract.constraints import nested
 from tests.testing.wire import KEY, NOTHING, TIME, WEATHER, Chat, called, events, said
 
