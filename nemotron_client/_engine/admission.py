@@ -202,13 +202,21 @@ def _warning(report: BudgetReport, little: int, places: Sequence[int] | None) ->
     return None
 
 
-def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:
-    """Return the limit, the room that the answer must have, and the room that is little for it."""
-    limit = budget.limit or window or WINDOW
+def asked_tokens(body: Mapping[str, object]) -> int | None:
+    """Return how many tokens a request lets its answer have; None if it doesn't say."""
     for name in ("max_completion_tokens", "max_tokens"):  # where both are given, vLLM goes by the first
         asked = body.get(name)
         if isinstance(asked, int):
-            return limit, asked, 0
+            return asked
+    return None
+
+
+def _limits(body: Mapping[str, object], budget: TokenBudget, window: int | None) -> tuple[int, int, int]:
+    """Return the limit, the room that the answer must have, and the room that is little for it."""
+    limit = budget.limit or window or WINDOW
+    asked = asked_tokens(body)
+    if asked is not None:
+        return limit, asked, 0
     # A text completion is short by default: 16 tokens (vLLM's and OpenAI's).
     return limit, budget.reserve, limit // _LITTLE if "messages" in body else 0
 

@@ -20,7 +20,7 @@ from nemotron_client.options import CallOptions, ChatParameters, Prompt, TextBod
 from nemotron_client.timeouts import Timeout
 
 from . import mistral
-from .admission import Candidate, Templates
+from .admission import Candidate, Templates, asked_tokens
 from .exchange import Request
 from .offered import names_of
 from .wire import encode
@@ -46,6 +46,7 @@ class Call:
         repairs: What was put right in the conversation.
         names: The caller's name for each tool name that was put right.
         offered: The names of the tools, as they are sent.
+        most_tokens: How many tokens the answer may have, where the caller says it.
         bridged: The same call for a server that refuses a user's message after a tool's result, where it has one.
     """
 
@@ -61,6 +62,7 @@ class Call:
     repairs: tuple[Repair, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict[str, str])
     offered: frozenset[str] = frozenset()
+    most_tokens: int | None = None
     bridged: Call | None = field(default=None, repr=False)
 
     def named(self, model: str) -> Call:
@@ -84,6 +86,18 @@ class Call:
         as_it_is = response.repairs == self.repairs and response.dropped == self.dropped
         if usage is not None and self.candidate is not None and self.body is not None and as_it_is:
             self.candidate.templates.answered(self.body, usage.prompt_tokens)
+
+    def ran_out(self, usage: Usage | None, window: int | None) -> bool:
+        """Tell whether an answer has all the tokens that it could have, so that it may have been cut.
+
+        Args:
+            usage: What it took, if the server says so.
+            window: The model's window, in tokens; None if it isn't known.
+        """
+        if usage is None:
+            return False
+        by_caller = self.most_tokens is not None and usage.completion_tokens >= self.most_tokens
+        return by_caller or (window is not None and usage.total_tokens >= window)
 
     def request(self, *, now: float) -> Request:
         """Make the request; ``now`` is when the caller began, in seconds of the driver's clock."""
@@ -258,6 +272,7 @@ def _post(
         expect="stream" if stream else "body",
         timeout=timeout,
         retry=retry,
+        most_tokens=asked_tokens(body),
         headers=_headers(config, own.get("extra_headers"), "text/event-stream" if stream else "application/json"),
         **own_fields,
     )

@@ -47,7 +47,8 @@ def chat(client: Client, call: calls.Call, *, now: float, began: float | None = 
         began: When the caller began, if something was asked before.
     """
     answer = yield from _answer(client, call, ChatCompletion, "a chat completion", now=now, began=began)
-    restore(answer, offered=call.offered, names=call.names)
+    ran_out = call.ran_out(answer.usage, client.window(call.model))
+    restore(answer, offered=call.offered, names=call.names, ran_out=ran_out)
     call.answered(answer.usage, answer.response)
     return answer
 

@@ -110,14 +110,19 @@ def restore_names(answer: ChatCompletion | ChatCompletionChunk, names: Mapping[s
                 function.name = names.get(function.name, function.name)
 
 
-def restore(answer: ChatCompletion, *, offered: Collection[str], names: Mapping[str, str]) -> None:
-    """Put a whole answer right, in place: calls out of its text, the caller's names for its tools.
+def restore(
+    answer: ChatCompletion, *, offered: Collection[str], names: Mapping[str, str], ran_out: bool = False
+) -> None:
+    """Put a whole answer right, in place: calls out of its text or cut before their arguments, names of its tools.
 
     Args:
         answer: Fresh from the server.
         offered: The names of the tools, as they were sent.
         names: The caller's name for each name that was sent in its place.
+        ran_out: Whether it has all the tokens that it could have.
     """
+    for choice in answer.choices:
+        _mark_cut(choice, ran_out=ran_out and len(answer.choices) == 1)  # usage is that of all of them
     if offered:
         for choice in answer.choices:
             message = choice.message
@@ -128,6 +133,14 @@ def restore(answer: ChatCompletion, *, offered: Collection[str], names: Mapping[
                 choice.finish_reason = "length"  # a call that was cut off: it stays text, and the answer isn't whole
     if names:
         restore_names(answer, names)
+
+
+def _mark_cut(choice: Choice, *, ran_out: bool) -> None:
+    # vLLM tells of a call that was cut before its arguments, in its name even, as of one without any; a stream has
+    # what it is given here (docs/explanation/protocol.md, "Answers").
+    function = choice.message.tool_calls[-1].function if choice.message.tool_calls else None
+    if function is not None and function.arguments == "{}" and (ran_out or choice.finish_reason == "length"):
+        function.arguments, choice.finish_reason = "", "length"
 
 
 def _check_schema(schema: object, name: str, place: str) -> None:

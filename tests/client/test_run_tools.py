@@ -7,6 +7,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from threading import Barrier, Event, Lock
+from typing import Literal
 
 import anyio
 import pytest
@@ -49,6 +50,21 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def told(log: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in log.records if record.name == "nemotron_client.tools"]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize("most", [1, 3, 5])
+async def test_a_call_that_was_cut_before_its_arguments_does_not_run(
+    agent: Agent, server: MockServer, most: int, choice: Literal["auto", "required"]
+) -> None:
+    ran: list[str] = []
+
+    def get_weather(city: str = "everywhere") -> None:
+        """Get the weather in a city."""
+        ran.append(city)
+
+    run = await agent("What is the weather?", [get_weather], max_tokens=most, tool_choice=choice, max_turns=1)
+    assert (ran, run.completion and run.completion.truncated, len(server.requests)) == ([], True, 1)
 
 
 async def test_the_model_gets_what_its_calls_return_and_answers(agent: Agent, server: MockServer) -> None:
