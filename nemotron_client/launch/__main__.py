@@ -17,7 +17,7 @@ from nemotron_client.errors import ConfigurationError
 
 from . import command, preflight, show
 from .arguments import Options, parse
-from .checkpoint import Checkpoint, Facts, locate, read
+from .checkpoint import MISTRAL, Checkpoint, Facts, locate, read
 from .command import Command, Server
 from .handed_on import KEY
 from .machine import find_cards, look
@@ -168,11 +168,14 @@ def _read_gpus(asked: str) -> tuple[GPU, int]:
 
 
 def _server(options: Options, folder: Path, found: Checkpoint | str) -> Server:
-    format_, tokenizer = (found.format, found.mistral_tokenizer) if isinstance(found, Checkpoint) else (None, True)
+    if isinstance(found, Checkpoint):
+        format_, tokenizer = found.format, found.tokenizer
+    else:
+        format_, tokenizer = None, MISTRAL.tokenizer
     return Server(
         folder=folder,
         format=format_,
-        mistral_tokenizer=tokenizer,
+        tokenizer=tokenizer,
         executable=str(Path(options.vllm).absolute()) if os.sep in options.vllm else options.vllm,  # in scripts too
         host=options.host,
         port=options.port,

@@ -165,14 +165,14 @@ class Checkpoint:
     Attributes:
         folder: Its absolute path.
         format: Of its files.
-        mistral_tokenizer: Whether Mistral's own tokenizer file is there.
+        tokenizer: The name of the tokenizer's file that vLLM is told to use; None if there is none.
         facts: What its files tell of the model.
         problems: Why vLLM could not load it.
     """
 
     folder: Path
     format: Format
-    mistral_tokenizer: bool
+    tokenizer: str | None
     facts: Facts
     problems: tuple[str, ...]
 
@@ -218,7 +218,7 @@ def read(folder: Path) -> Checkpoint:
     tokenizer = _tokenizer(found, names)
     problem = inspect_tokenizer(folder / tokenizer) if tokenizer else f"there is no tokenizer ({found.tokenizer})"
     problems = (*weights.problems, *([problem] if problem else []))
-    return Checkpoint(folder, found, tokenizer not in {None, HF.tokenizer}, _with_sizes(facts, weights), problems)
+    return Checkpoint(folder, found, tokenizer, _with_sizes(facts, weights), problems)
 
 
 def _tokenizer(format_: Format, names: Collection[str]) -> str | None:

@@ -74,7 +74,7 @@ class Server:
     Attributes:
         folder: The weights.
         format: Of the weights; None where they could not be looked at, and then it is taken to be Mistral's.
-        mistral_tokenizer: Whether Mistral's own tokenizer file is there.
+        tokenizer: The name of its tokenizer's file, None if there is none.
         executable: vLLM's program.
         host: The address to listen on.
         port: The port.
@@ -85,7 +85,7 @@ class Server:
 
     folder: Path
     format: Format | None = None
-    mistral_tokenizer: bool = True
+    tokenizer: str | None = MISTRAL.tokenizer
     executable: str = "vllm"
     host: str = "127.0.0.1"
     port: int = 8000
@@ -185,19 +185,24 @@ def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Comma
     return _command(server, flags, {"VLLM_CPU_KVCACHE_SPACE": str(cache)})
 
 
+# With vLLM's own default the first request that is held to anything decides it for good, and with one of the two some
+# schemas are a 500 (docs/explanation/protocol.md, "Structured output").
+_HELD = Flag(("--structured-outputs-config", '{"backend": "guidance"}'), "what holds answers to a schema: llguidance")
+
+
 def _common(server: Server, window: int) -> list[Flag]:
     mistral = server.format is None or server.format.name == "mistral"
-    if mistral or server.mistral_tokenizer:
-        tokenizer, by = "mistral", "Mistral's own file, tekken.json or tokenizer.model.v*"
-    else:
-        tokenizer, by = "auto", "tokenizer.json, Hugging Face's format"
     load, config = ("mistral", MISTRAL.config) if mistral else ("safetensors", HF.config)
+    file = server.tokenizer or (MISTRAL.tokenizer if mistral else HF.tokenizer)
+    tokenizer = "auto" if file == HF.tokenizer else "mistral"
+    # llguidance knows no other of Mistral's tokenizers.
+    held = [_HELD] if file in {MISTRAL.tokenizer, HF.tokenizer} else []
     return [
         Flag(("serve", str(server.folder)), "start an OpenAI-compatible server for the weights in this folder"),
         Flag(("--served-model-name", MODEL), "the name that clients ask for"),
         Flag(("--host", server.host), "who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone"),
         Flag(("--port", str(server.port)), "where it listens"),
-        Flag(("--tokenizer-mode", tokenizer), f"how text becomes tokens: by {by}"),
+        Flag(("--tokenizer-mode", tokenizer), f"how text becomes tokens: by {file}"),
         Flag(("--config-format", "mistral" if mistral else "hf"), f"which file describes the model: {config}"),
         Flag(("--load-format", load), "which files hold the weights"),
         Flag(("--tool-call-parser", "mistral"), "how the model writes tool calls"),
@@ -207,6 +212,7 @@ def _common(server: Server, window: int) -> list[Flag]:
         ),
         Flag(("--max-model-len", str(window)), "the window: the longest prompt and answer together, in tokens"),
         Flag(("--enable-prefix-caching",), "work out the start that requests share (system prompt, tools) only once"),
+        *held,
     ]
 
 

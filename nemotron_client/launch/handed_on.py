@@ -105,6 +105,11 @@ _RULES = (
     _Rule("--no-enable-auto-tool-choice", "tool calls stay plain text or are refused", refused=False),
     _Rule("--no-enable-prefix-caching", "what requests share is worked out for each of them", refused=False),
     _Rule("--enable-auto-tool-choice --enable-prefix-caching", _SET, refused=False),
+    _Rule(
+        "--structured-outputs-config",
+        'without "backend": "guidance" in it the first request decides what holds answers to a schema, for all',
+        refused=False,
+    ),
     _Rule("--enforce-eager --no-enforce-eager", _EAGER, refused=False),
 )
 TABLE = {flag: rule for rule in _RULES for flag in rule.flags.split()}

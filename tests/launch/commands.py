@@ -18,7 +18,7 @@ def commands(folder: Path) -> Mapping[str, list[Command]]:
     server = Server(folder=folder, format=MISTRAL)
     nodes = replace(server, head="10.0.0.1", host="0.0.0.0")  # noqa: S104 - nothing listens
     h100, two = Machines(GPUS["H100"], 8), Machines(GPUS["H100"], 8, 2)
-    other = replace(server, format=HF, mistral_tokenizer=False, port=9000, extra=("--max-num-seqs", "64"))
+    other = replace(server, format=HF, tokenizer="tokenizer.json", port=9000, extra=("--max-num-seqs", "64"))
     return {
         "one node": command.on_gpus(server, plan(MODEL, h100, Wish())),
         "fp8": command.on_gpus(server, plan(MODEL, Machines(GPUS["H100"], 4), Wish(fp8=True, kv="fp8"))),

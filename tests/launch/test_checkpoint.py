@@ -33,7 +33,7 @@ def test_a_folder_in_mistrals_format_tells_all_that_planning_needs(tmp_path: Pat
     assert found == Checkpoint(
         tmp_path,
         MISTRAL,
-        mistral_tokenizer=True,
+        tokenizer="tekken.json",
         facts=Facts(
             layers=2,
             kv_heads=2,
@@ -53,7 +53,7 @@ def test_a_folder_in_mistrals_format_tells_all_that_planning_needs(tmp_path: Pat
 
 def test_a_folder_in_hugging_faces_format_does_as_well(tmp_path: Path) -> None:
     found = read(hugging_face(tmp_path))
-    assert (found.format, found.mistral_tokenizer, found.problems) == (HF, False, ())
+    assert (found.format, found.tokenizer, found.problems) == (HF, "tokenizer.json", ())
     assert (found.facts.head_dim, found.facts.window, found.facts.weights) == (32, 4096, 64)
 
 
@@ -288,14 +288,14 @@ def test_the_tokenizer_that_is_looked_into_is_the_one_that_vllm_is_told_to_use(t
     write("tokenizer.model.v7", "no JSON")(tmp_path)  # of several the newest, as mistral_common does
     assert problems(tmp_path) == ()
     write("tekken.json", "")(tmp_path)
-    assert (problems(tmp_path), read(tmp_path).mistral_tokenizer) == (("tekken.json: is empty",), True)
+    assert (problems(tmp_path), read(tmp_path).tokenizer) == (("tekken.json: is empty",), "tekken.json")
 
 
 def test_a_folder_without_a_tokenizer_is_told_which_file_its_format_has(tmp_path: Path) -> None:
     without("tokenizer.json")(hugging_face(tmp_path))
-    assert (problems(tmp_path), read(tmp_path).mistral_tokenizer) == (
+    assert (problems(tmp_path), read(tmp_path).tokenizer) == (
         ("there is no tokenizer (tokenizer.json)",),
-        False,
+        None,
     )
     write("tokenizer.json", '{"model": {}}')(mistral(tmp_path / "m"))
     without("tekken.json")(tmp_path / "m")

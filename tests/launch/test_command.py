@@ -63,7 +63,7 @@ def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
     (made,) = COMMANDS["Hugging Face's format"]
     assert (value(made.argv, "--config-format"), value(made.argv, "--load-format")) == ("hf", "safetensors")
     assert value(made.argv, "--tokenizer-mode") == "auto"
-    server = replace(SERVER, format=HF, mistral_tokenizer=True)
+    server = replace(SERVER, format=HF)
     (made,) = command.on_gpus(server, plan(MODEL, H100, Wish()))
     assert value(made.argv, "--tokenizer-mode") == "mistral"
 
@@ -71,16 +71,35 @@ def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("server", "tokenizer", "config"),
     [
-        (SERVER, "Mistral's own file, tekken.json or tokenizer.model.v*", "params.json"),
-        (replace(SERVER, format=HF), "Mistral's own file, tekken.json or tokenizer.model.v*", "config.json"),
-        (replace(SERVER, format=HF, mistral_tokenizer=False), "tokenizer.json, Hugging Face's format", "config.json"),
+        (SERVER, "tekken.json", "params.json"),
+        (replace(SERVER, tokenizer="tokenizer.model.v3"), "tokenizer.model.v3", "params.json"),
+        (replace(SERVER, format=HF), "tekken.json", "config.json"),
+        (replace(SERVER, format=HF, tokenizer="tokenizer.json"), "tokenizer.json", "config.json"),
+        (replace(SERVER, format=HF, tokenizer=None), "tokenizer.json", "config.json"),
     ],
-    ids=["Mistral's", "mixed", "Hugging Face's"],
+    ids=["Mistral's", "Mistral's older", "mixed", "Hugging Face's", "none"],
 )
 def test_the_files_that_are_named_are_those_of_the_folder(server: Server, tokenizer: str, config: str) -> None:
     reasons = {flag.words[0]: flag.why for flag in command.on_cpu(server, TINY, 1024, 1).flags}
     assert reasons["--tokenizer-mode"] == f"how text becomes tokens: by {tokenizer}"
     assert reasons["--config-format"] == f"which file describes the model: {config}"
+
+
+@pytest.mark.parametrize(
+    ("server", "held"),
+    [
+        (SERVER, True),
+        (replace(SERVER, format=HF, tokenizer="tokenizer.json"), True),
+        (replace(SERVER, tokenizer="tokenizer.model.v3"), False),
+    ],
+    ids=["Tekken", "Hugging Face's", "SentencePiece"],
+)
+def test_one_compiler_holds_all_answers_to_their_schemas_where_it_knows_the_tokenizer(
+    *, server: Server, held: bool
+) -> None:
+    argv = command.on_cpu(server, TINY, 1024, 1).argv
+    assert ("--structured-outputs-config" in argv) == held
+    assert not held or value(argv, "--structured-outputs-config") == '{"backend": "guidance"}'
 
 
 def test_fp8_is_asked_for_where_it_is_planned_and_not_made_again_of_fp8() -> None:
