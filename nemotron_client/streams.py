@@ -78,6 +78,7 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
         """Prepare; for the client."""
         self._start = start
         self._opened: list[AsyncStreamT] = []  # none, or the one
+        self._is_opening = False
 
     async def __aenter__(self) -> AsyncStreamT:
         """Send the request (of a run of tools, with its first event) and give the stream.
@@ -88,9 +89,13 @@ class AsyncUnopenedStream(Generic[AsyncStreamT]):
             ConfigurationError: It was opened before.
             InvalidRequestError: It goes on with a paused run that was resumed before.
         """
-        if self._opened:
+        if self._opened or self._is_opening:
             raise ConfigurationError(_OPENED)
-        self._opened.append(await self._start())
+        self._is_opening = True
+        try:
+            self._opened.append(await self._start())
+        finally:
+            self._is_opening = False
         return self._opened[0]
 
     async def __aexit__(

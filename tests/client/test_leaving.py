@@ -292,6 +292,23 @@ async def test_a_stream_is_opened_once(client: Either, server: MockServer) -> No
     assert server.posts == 1
 
 
+@pytest.mark.parametrize("variant", ["asyncio", "trio"], indirect=True)
+async def test_of_two_tasks_that_open_a_stream_one_is_refused(client: Either, server: MockServer) -> None:
+    unopened, refused = client.stream(), list[str]()
+
+    async def read() -> None:
+        try:
+            async with unopened as stream:
+                await stream.until_done()
+        except ConfigurationError as error:
+            refused.append(error.message)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(read)
+    assert (len(refused), server.posts) == (1, 1)
+
+
 async def test_a_stream_that_was_never_opened_is_none(client: Either) -> None:
     client.stream()
     gc.collect()
