@@ -244,8 +244,10 @@ def _explain(options: Options, job: _Job) -> int:
 def _emit(options: Options, job: _Job) -> int:
     folder = locate("." if options.output is None else options.output)
     about, nodes = f"{show.LICENCE}\n{job.text}", len(job.commands)
-    for rank, each in enumerate(job.commands):
-        path = folder / f"serve-node{rank}.sh"
+    paths = [folder / f"serve-node{rank}.sh" for rank in range(nodes)]
+    if there := [path for path in paths if path.exists()]:  # before any is written, which others would be told of
+        raise ConfigurationError(f"{there[0]} can't be written: File exists. See --output.")
+    for rank, (path, each) in enumerate(zip(paths, job.commands, strict=True)):
         try:
             with path.open("x", encoding="utf-8") as file:  # never over a file that may have been edited
                 file.write(show.script(each, rank=rank, nodes=nodes, with_key=_has_key(), about=about))

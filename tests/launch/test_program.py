@@ -271,6 +271,9 @@ def test_a_script_is_written_for_each_node_and_never_over_another(program: Progr
         assert file.stat().st_mode & 0o777 == 0o755
     assert program(*words, "--emit", "script", "--output", "scripts") == 2
     assert program.err == f"{folder}/serve-node0.sh can't be written: File exists. See --output.\n"
+    (folder / "serve-node0.sh").unlink()
+    assert program(*words, "--emit", "script", "--output", "scripts") == 2
+    assert [file.name for file in folder.iterdir()] == ["serve-node1.sh"]
     assert program(*words, "--emit", "script", "--output", "") == 2
     assert program.err.startswith("An empty path was given for a folder")
     assert program(*words, "--emit", "script", "--output", "a\udcffb") == 2
