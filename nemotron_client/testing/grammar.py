@@ -1,7 +1,6 @@
 """What vLLM makes of a schema, a pattern or a grammar that an answer shall follow, and what it has against one.
 
-Its compiler is llguidance, which is asked here too. Where mistral-common wrote no grammar vLLM asks XGrammar first, and
-what that takes is not refused. Pure.
+Its compiler is llguidance, which is asked here too. Pure.
 """
 
 import json
@@ -10,7 +9,6 @@ from collections.abc import Sequence
 from functools import cache
 
 from nemotron_client._json import is_object
-from nemotron_client.testing import xgrammar
 from nemotron_client.testing.forms import Body, ChatBody, Function, NamedChoice, ResponseFormat
 from nemotron_client.testing.schemas import Schema, is_deep, schema_of
 from nemotron_client.testing.tokenizing import ARGUMENTS, CALL
@@ -40,15 +38,8 @@ _RANKS = {byte: rank for rank, byte in enumerate(b'"}],:' + _CHARACTERS)} | dict
 
 def grammar_error(body: Body) -> str | None:
     """Say of a request what no grammar can be made of, in the words of vLLM; None if that is nothing."""
-    outputs = body.structured_outputs
     if _is_too_deep(body):
         return "The JSON schema is nested too deeply: objects and arrays may nest at most 64 levels"
-    if outputs is not None and outputs.regex is not None and xgrammar.takes_pattern(outputs.regex):
-        return None
-    return _error_of_llguidance(body)
-
-
-def _error_of_llguidance(body: Body) -> str | None:
     try:
         grammar = _grammar(body)
     except ValueError as wrong:
@@ -58,7 +49,7 @@ def _error_of_llguidance(body: Body) -> str | None:
     if (what := _overwhelming(grammar)) is not None:
         return f"A test server makes no grammar of {what}: the compiler, which is vLLM's too, would break down."
     told = LLMatcher.validate_grammar(grammar, _tokenizer()).rstrip()
-    return f"Grammar error: {told}" if told and not xgrammar.takes_schema(told) else None
+    return f"Grammar error: {told}" if told else None
 
 
 def _overwhelming(grammar: str) -> str | None:
@@ -146,8 +137,7 @@ def _json(schema: object) -> str:
 def following(body: Body, said: str) -> str:
     """Return what is said as far as the request's schema, pattern or grammar allows it, and then what ends it soon.
 
-    Nothing follows what XGrammar alone takes: vLLM's answers to it are empty too. What has no end, such as a schema
-    that asks for itself, is not followed.
+    What has no end, such as a schema that asks for itself, is not followed.
     """
     schema = schema_of(body)
     grammar = _of_schema(schema) if is_object(schema) else _grammar(body)

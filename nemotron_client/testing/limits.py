@@ -171,7 +171,7 @@ def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
         yield error(400, f"{told} and/or --reasoning-config to use thinking_token_budget.")
     tag = None if body.structured_outputs is None else body.structured_outputs.structural_tag
     if isinstance(body.response_format, StructuralTag) or (tag is not None and _has_format(_read(tag))):
-        yield error(500, "Internal server error")  # its own mistake: it looks for the triggers of the older form
+        yield error(400, "Invalid grammar specification: 'triggers'")  # llguidance's, which knows the older form alone
     if body.structured_outputs is not None:
         yield from _unusable_outputs(body.structured_outputs)
     if is_compiled(body):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
-from tests.contract.constraints import HELD, SCHEMAS, STRICT, XGRAMMAR_ALONE, formed
+from tests.contract.constraints import HELD, SCHEMAS, STRICT, formed
 from tests.contract.cut_calls import CUT_CALLS
 from tests.contract.cut_calls import said as said_in
 from tests.contract.parts import FEW, MESSAGES, PARTS
@@ -251,11 +251,7 @@ TEXT: dict[str, dict[str, Any]] = {
     "held to a schema that is a number": {"structured_outputs": {"json": "5"}},
     "held to a schema that is null": {"structured_outputs": {"json": "null"}},
     **UNUSUAL_TEXT,
-    **{
-        f"schema: {name}": {"response_format": formed(schema)}
-        for name, schema in SCHEMAS.items()
-        if name not in XGRAMMAR_ALONE
-    },
+    **{f"schema: {name}": {"response_format": formed(schema)} for name, schema in SCHEMAS.items()},
 }
 RAW = {
     "no UTF-8": b"\xff",
@@ -329,11 +325,7 @@ def live_client() -> httpx2.Client:
 
 
 def main(base_url: str) -> None:
-    """Ask all, and write the file.
-
-    What a vLLM is first asked to hold an answer to decides for good which compiler it takes: let it be a conversation's
-    schema, as the server that is imitated was asked.
-    """
+    """Ask a vLLM all that was started by the launcher, or with its flags, and write the file."""
     with live_client() as http:
         answers = {name: ask(http, base_url.removesuffix("/v1"), case) for name, case in CASES.items()}
     ANSWERS.write_text("".join(f"{line}\n" for line in _lines(answers)))

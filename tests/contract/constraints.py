@@ -105,8 +105,6 @@ SCHEMAS: dict[str, Schema] = {
     "either by what is never": {"oneOf": [False, {"type": "string"}]},
     "a list for the items": {"type": "array", "items": [{"type": "string"}]},
 }
-# What XGrammar takes, which is asked first about a text completion's schema, and llguidance refuses.
-XGRAMMAR_ALONE = frozenset({"no type of any", "union of nothing", "nothing more, but needed"})
 PATTERNS = {
     "fits": "a+",
     "open": "(",
@@ -161,7 +159,7 @@ GRAMMARS = (
         "start: x",
         'start: "a',
         "start: (",
-        "start:",
+        *("start:", 'root ::= "\\x41"'),
     ),
     *('start: "a"{2,1}', 'start: A\nA: "x" | B', 'start: %json {"type": "objekt"}', 'start: "aa" "b"?', "start: /(/"),
     *("?start: x\nx: /[0-9]{2}/", "start: A\n%import common.INT -> A", 'start[capture]: "aa"', "start: /a(?=b)/"),
