@@ -161,7 +161,7 @@ QUIRKS = [v13, v7, unindexed, index_0, name_repeated, together, whole_calls]
 
 @pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: str(quirk.__name__))
 @pytest.mark.parametrize("empty", ["with empty deltas", "without"])
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(wanted=calls, at=cuts, bytes_at=cuts)
 def test_calls_come_back_exactly_with_each_quirk(
     quirk: Callable[[Sequence[Made], Sequence[int]], Deltas],
@@ -187,7 +187,7 @@ def test_calls_come_back_exactly_with_each_quirk(
     assert list(grown.values()) == [text for _, text in wanted]
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(wanted=calls)
 def test_whole_answers_give_the_caller_s_names_too(wanted: list[Made]) -> None:
     tool_calls = [
@@ -222,7 +222,7 @@ RAW = [args, names, call_ids, listed]
 
 
 @pytest.mark.parametrize("form", RAW, ids=lambda form: str(form.__name__))
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(before=st.sampled_from(BEFORE), wanted=calls, at=cuts, bytes_at=cuts)
 def test_calls_in_the_text_come_back_exactly_streamed_and_whole(
     form: Callable[[Sequence[Made]], str], before: str, wanted: list[Made], at: list[int], bytes_at: list[int]
@@ -245,7 +245,7 @@ def test_calls_in_the_text_come_back_exactly_streamed_and_whole(
 
 
 @pytest.mark.parametrize("form", RAW, ids=lambda form: str(form.__name__))
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(before=st.sampled_from(BEFORE), wanted=calls, at=cuts, end=st.integers(min_value=1))
 def test_a_call_that_was_cut_off_is_never_run_and_tells_that_the_answer_is_not_whole(
     form: Callable[[Sequence[Made]], str], before: str, wanted: list[Made], at: list[int], end: int

@@ -263,6 +263,7 @@ def test_a_prompt_without_the_token_at_the_start_is_one_shorter() -> None:
     assert admit({"prompt": " word" * 100, "add_special_tokens": False}, budget(101)).warning is None
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(st.randoms(use_true_random=True), st.integers(-3, 3), st.integers(1, 50))
 def test_refused_is_what_overflows_by_every_template_and_nothing_else(random: Random, off: int, answer: int) -> None:
     messages, tools = conversations.conversation(random), conversations.tools(random)
