@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cache
+from string import ascii_lowercase, ascii_uppercase, digits, punctuation
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.forms import Body, ChatBody, Function, NamedChoice, ResponseFormat
@@ -28,12 +29,10 @@ _REST = "content: (/(.|\\n)+/)+\n\nSAFE_WS: /[ \\t\\r\\n]{1,8}/"
 _MOST_REFERENCES, _MOST_LINES = 150, 2000
 _MANY_ITEMS = re.compile(r'"(?:min|max)Items"\s*:\s*\d{5}')
 _LONGEST_END = 5000  # bytes
-_STRAIGHT = 16  # bytes
 _FREE = 64  # bytes to choose among: more is text, as between quotation marks
-_QUOTE = ord('"')
-_CHARACTERS = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# What comes to an end soonest stands first. Blanks stand last: where one may be, so may another.
-_RANKS = {byte: rank for rank, byte in enumerate(b'"}],:' + _CHARACTERS)} | dict.fromkeys(b" \t\r\n", 257)
+_QUOTE, _ENDS = b'"', b'}]",:'
+# Blanks may stand wherever one may in JSON, so they lead nowhere. A dot comes before a letter, as in an address.
+_CHARACTERS = f"{ascii_lowercase}{digits}{ascii_uppercase} {punctuation.replace('.', '')}.".encode()
 
 
 def grammar_error(body: Body) -> str | None:
@@ -144,8 +143,6 @@ def following(body: Body, said: str) -> str:
     if grammar is None:
         return said
     matcher = LLMatcher(_tokenizer(), grammar, log_level=0)
-    if matcher.is_error():
-        return ""
     made = bytearray(said.encode())
     del made[matcher.try_consume_tokens([*made]) :]
     for step in range(_LONGEST_END):
@@ -154,18 +151,19 @@ def following(body: Body, said: str) -> str:
         allowed = [byte for byte, bias in enumerate(matcher.compute_logit_bias()[:256]) if bias]
         if not allowed:
             break
-        made.append(_next(allowed, step))
+        made.append(_next(allowed, step, in_json=is_object(schema)))
         matcher.consume_token(made[-1])
     return said
 
 
-def _next(allowed: Sequence[int], step: int) -> int:
-    """Choose a byte: what leads to an end soonest, in a text one letter or digit after the other, at last any."""
-    ranked = sorted(allowed, key=lambda byte: _RANKS.get(byte, 256))
-    is_text = len(allowed) > _FREE and ranked[0] != _QUOTE
-    if step < _STRAIGHT and is_text:
-        ranked = [byte for byte in _CHARACTERS if byte in allowed] or ranked
-    return ranked[step % len(ranked)] if is_text or step >= _STRAIGHT else ranked[0]
+def _next(allowed: Sequence[int], step: int, *, in_json: bool) -> int:
+    """Choose a byte: what ends a value of JSON if there is such, else one character after the other."""
+    if in_json:
+        end = next((end for end in (_QUOTE if len(allowed) > _FREE else _ENDS) if end in allowed), None)
+        if end is not None:
+            return end
+    characters = [byte for byte in _CHARACTERS if byte in allowed] or allowed
+    return characters[step % len(characters)]
 
 
 @cache

@@ -222,9 +222,9 @@ class _Filling:
             return {each: self.value(properties.get(each, {}), each) for each in dict.fromkeys([*in_order, *required])}
         if kind == "array":
             return self._items(schema.get("items", {}), key, int(schema.get("minItems", 0)))
-        least = schema.get("minimum", 1)
         string = _BY_FORMAT.get(str(schema.get("format")), self.name or key)
-        return {"integer": least, "number": least, "boolean": True, "null": None}.get(kind, string)
+        number = _number(schema)
+        return {"integer": number, "number": number, "boolean": True, "null": None}.get(kind, string)
 
     def _items(self, part: object, key: str, count: int) -> list[object]:
         items: list[object] = []
@@ -239,3 +239,15 @@ class _Filling:
         value = self.value(pointed(ref, self.root) or {}, key)
         self.following.pop()
         return value
+
+
+def _number(schema: Mapping[str, Any]) -> float:
+    """Return 1, or the least number that a schema allows, or the most."""
+    value: float = schema.get("minimum", min(1, schema.get("maximum", 1)))
+    above, step = schema.get("exclusiveMinimum"), schema.get("multipleOf")
+    if above is not None and value <= above:
+        value = above + 1
+    if step is None:
+        return value
+    next_one: float = -(-value // step) * step
+    return next_one if next_one <= schema.get("maximum", next_one) else value // step * step

@@ -6,12 +6,16 @@ import sys
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validate
 
 from nemotron_client import BadRequestError
 from nemotron_client.testing import FakeServer
+from nemotron_client.testing.bodies import text_body
+from nemotron_client.testing.grammar import following, grammar_error
 from tests.client.conftest import NO_CERTIFICATES
-from tests.contract.constraints import Schema, formed, nested
+from tests.contract.constraints import Schema, formed, having, nested
 from tests.engine.histories import tool
 from tests.testing.wire import Chat, said
 
@@ -19,11 +23,11 @@ from tests.testing.wire import Chat, said
 @pytest.mark.parametrize(
     ("pattern", "answer"),
     [
-        (r"\d{4}-\d{2}-\d{2}", "0000-00-00"),
+        (r"\d{4}-\d{2}-\d{2}", "0123-56-89"),
         ("yes|no", "no"),
         ("[A-Za-z]+", "You"),  # as far as it goes
         (".*", "You said: Which?"),
-        (r"\p{Greek}{2}", "ͰͰ"),
+        (r"\p{Greek}{2}", "ͱσ"),
         ("a{3}", "aaa"),
     ],
 )
@@ -39,14 +43,14 @@ def test_what_could_go_on_without_end_comes_to_one(chat: Chat, pattern: str) -> 
 @pytest.mark.parametrize(
     ("schema", "answer"),
     [
-        ({"type": "string", "pattern": r"^[A-Z]{3}-\d{2}$"}, '"AAA-00"'),
-        ({"type": "string", "pattern": r"\d"}, '"value0"'),
-        ({"type": "string", "minLength": 10}, '"value01234"'),
+        ({"type": "string", "pattern": r"^[A-Z]{3}-\d{2}$"}, '"ABC-45"'),
+        ({"type": "string", "pattern": r"\d"}, '"valueabcdefghijklmnopqrstuvwxyz0"'),
+        ({"type": "string", "minLength": 10}, '"valueabcde"'),
         ({"type": "string", "maxLength": 2}, '"va"'),
         ({"type": "string", "format": "email"}, '"ada@example.com"'),
         ({"type": "string", "format": "uuid"}, None),
-        ({"type": "integer", "exclusiveMinimum": 1}, "10"),
-        ({"type": "integer", "multipleOf": 7}, None),
+        ({"type": "integer", "exclusiveMinimum": 1}, "2"),
+        ({"type": "integer", "multipleOf": 7}, "7"),
         ({"type": "object", "properties": {"b": {}, "a": {}}, "required": ["a", "b"]}, '{"b": "b", "a": "a"}'),
     ],
     ids=str,
@@ -57,11 +61,52 @@ def test_an_answer_follows_what_a_schema_says_of_its_values(chat: Chat, schema: 
     assert answer is None or text == answer
 
 
+PATTERNS = (r"^\d+$", "x$", "^a|b$", r"^\S+ \S+$", r"^[^@]+@[^@]+\.[a-z]+$")
+FORMATS = ("date", "date-time", "time", "email", "uuid", "ipv4", "uri")
+LEAVES: tuple[Schema, ...] = (
+    *({"type": "string", "pattern": each} for each in PATTERNS),
+    *({"type": "string", "format": each} for each in FORMATS),
+    *({"type": "boolean"}, {"type": "null"}, {"enum": ["é", 1, None]}, {"const": {"k": [1]}}),
+)
+
+
+@st.composite
+def leaves(draw: st.DrawFn) -> Schema:
+    least, more, step = draw(st.integers(-50, 50)), draw(st.integers(0, 20)), draw(st.integers(1, 10))
+    number = draw(st.sampled_from(["integer", "number"]))
+    limited: tuple[Schema, ...] = (
+        {"type": "string", "minLength": abs(least), "maxLength": abs(least) + more},
+        {"type": number, "minimum": least, "maximum": least + more},
+        {"type": number, "maximum": step + more, "multipleOf": step},  # llguidance makes none below zero
+        {"type": number, "exclusiveMinimum": least},
+    )
+    return draw(st.sampled_from((*limited, *LEAVES)))
+
+
+@st.composite
+def schemas(draw: st.DrawFn, depth: int = 2) -> Schema:
+    kind = draw(st.sampled_from(["leaf", "array", "object", "either"])) if depth else "leaf"
+    inner = schemas(depth - 1)
+    if kind == "array":
+        return {"type": "array", "items": draw(inner), "minItems": draw(st.integers(0, 3))}
+    if kind == "object":
+        return having(**draw(st.dictionaries(st.sampled_from(["b", "a", "é", '"']), inner, max_size=3)))
+    return {"anyOf": draw(st.lists(inner, min_size=1, max_size=2))} if kind == "either" else draw(leaves())
+
+
+@given(schemas(), st.sampled_from(["", '{"b": "Paris", "a": 1, ', "You said"]))
+def test_whatever_a_schema_says_an_answer_follows_it(schema: Schema, preferred: str) -> None:
+    body = text_body({"prompt": "Which?", "structured_outputs": {"json": schema}})
+    assert grammar_error(body) is None
+    answer = json.loads(following(body, preferred))
+    validate(answer, schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
 @pytest.mark.parametrize(
     ("grammar", "answer"),
     [
-        ('root ::= "select " ("a" | "b") ";"', "select a;"),
-        ('start: "x" /[0-9]{3}/', "x000"),
+        ('root ::= "select " ("a" | "b") ";"', "select b;"),
+        ('start: "x" /[0-9]{3}/', "x123"),
         ('start: x\nx: "You said: " /.*/', "You said: Which?"),
     ],
 )
