@@ -243,7 +243,7 @@ def _as_document(chunks: Sequence[str]) -> JsonValue:
     try:
         (body,) = chunks
         document: JsonValue = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return document if _compact(document) == body else None
 

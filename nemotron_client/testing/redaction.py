@@ -58,6 +58,12 @@ _PATTERNS = (
     # The same within a JSON text that is itself a JSON string, as the arguments of a tool are.
     re.compile(rf'\\+"{_NAMES}\\+"\s*:\s*\\+"(.*?)(?:\\+"|\Z)', re.IGNORECASE | re.DOTALL),
     re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*([^&\s\"'\\;,]+)", re.IGNORECASE),
+    # The same in quotation marks; after one that ends a JSON string comes another mark of JSON.
+    re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*\\*[\"']([^\s\"'\\,:{{}}\[\]]+)\\*[\"']", re.IGNORECASE),
+    re.compile(rf"'{_NAMES}'\s*:\s*b?'((?:[^'\\]|\\.)*)", re.IGNORECASE | re.DOTALL),  # as Python shows a dict
+    re.compile(  # a field of a form of several parts
+        rf'\bname="?{_NAMES}"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.+?)(?=\r?\n--|\Z)', re.IGNORECASE | re.DOTALL
+    ),
     re.compile(r"[?&][\w-]*(?:auth|credential|key|sig|signature|token)=([^&\s\"'\\#]+)", re.IGNORECASE),
     re.compile(r"(?<![\w-])(?:[\w-]*authorization|(?:set-)?cookie|[\w-]*api-key):[ \t]*([^\r\n\"'\\]+)", re.IGNORECASE),
     re.compile(r"\b(?:bearer|basic)[ ]+([\w.~+/=-]{8,})", re.IGNORECASE),

@@ -209,6 +209,18 @@ def test_every_byte_and_every_edge_of_a_chunk_comes_back(chunks: list[bytes], sp
     assert exchange.delay == 0.25
 
 
+def test_an_answer_that_is_nested_too_deeply_to_be_read_is_kept_as_it_came() -> None:
+    recording = Recording(
+        request={"method": "GET", "path": "/"},
+        status=200,
+        headers={},
+        chunks=["[" * 100_000 + "]" * 100_000],
+        seconds=[0.0, 0.0],
+        failure=None,
+    )
+    assert loaded(dumped(Held(recordings=[recording], hosted=False))).recordings == [recording]
+
+
 def test_a_compressed_answer_is_kept_in_plain_words(path: Path, server: MockServer) -> None:
     packed = gzip.compress(b'{"key": "' + KEY.encode() + b'"}')
     server.reply(Reply(body=packed, headers={"content-encoding": "gzip", "content-type": "application/json"}))

@@ -280,3 +280,24 @@ def test_a_text_or_a_pattern_of_the_users_own_is_taken_out() -> None:
     assert redactor.chunks(["Jane ", "(Doe)", " 555", "-1234"]) == ["***", "", " ***", ""]
     assert redactor.json({"Jane (Doe)": ["555-1234", None]}) == {"***": ["***", None]}
     assert Redactor(["Jane (Doe", "ne (Doe)"]).text("I am Jane (Doe).") == "I am ***."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'api_key': 'hunter2'}",
+        "{'x-api-key': b'hunter2'}",
+        'api_key = "hunter2"',
+        "password='hunter2'",
+        'say: api_key=\\"hunter2\\"',
+        '--b\r\nContent-Disposition: form-data; name="api_key"\r\nX: y\r\n\r\nhunter2\r\n--b--\r\n',
+        "--b\nContent-Disposition: form-data; name=password\n\nhunter2",
+    ],
+)
+def test_a_secret_is_told_by_its_name_in_texts_that_are_no_json(text: str) -> None:
+    assert Redactor().text(text) == text.replace("hunter2", "***")
+
+
+@pytest.mark.parametrize("text", ['{"x":"password="}', '["password=","other"]', '{"password=":"other"}'])
+def test_the_end_of_a_json_string_is_not_taken_for_the_beginning_of_a_secret(text: str) -> None:
+    assert Redactor().text(text) == text
