@@ -32,6 +32,8 @@ from .process import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LONGEST_FAREWELL = 5.0  # seconds for a question to notice that the server has gone
+# A signal that comes as a wait begins does not end it: Python runs its handler when the wait is over.
+_LOOKS_AGAIN = 1.0  # seconds
 _LONGER = "A larger --ready-timeout waits longer; the log above tells how far it came."
 _FAILED = 1
 _BY_SIGNAL = 128  # and the signal's number, as shells tell of it
@@ -227,7 +229,7 @@ class Supervisor:
 
     def _wait(self, group: Group) -> None:
         while not (group.over or self._given_up or self._signals):
-            self._news.get()
+            _wait_for(self._news, _LOOKS_AGAIN)
         if not group.over:
             self._end(group)
 
@@ -248,7 +250,7 @@ class Supervisor:
         if not group.over:
             group.send(signal.SIGKILL)
         while not group.over:
-            self._news.get()
+            _wait_for(self._news, _LOOKS_AGAIN)
 
     def _pause(self, seconds: float) -> None:
         _wait_for(self._enough, seconds)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO, TypedDict, Unpack
 
 import pytest
@@ -344,6 +345,23 @@ def test_a_signal_as_that_command_ends_is_told_that_what_it_has_started_may_run(
 
 
 def test_a_command_that_must_run_first_and_is_deaf_is_killed_by_a_second_signal(run: Run) -> None:
+    run.sending(signal.SIGTERM, "SIGTERM was passed on to sh")
+    run.command = replace(run.command, before=("sh", "-c", "trap '' TERM; kill -TERM $PPID; exec sleep 600"))
+    assert run() == 128 + 15
+
+
+class Impatient(SimpleQueue[None]):
+    """A queue at which nobody may wait without an end."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as it is there
+        assert timeout is not None
+        super().get(block, timeout)
+
+
+def test_no_wait_is_without_an_end_since_a_signal_that_comes_as_one_begins_ends_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemotron_client.launch.supervise.SimpleQueue", Impatient)
     run.sending(signal.SIGTERM, "SIGTERM was passed on to sh")
     run.command = replace(run.command, before=("sh", "-c", "trap '' TERM; kill -TERM $PPID; exec sleep 600"))
     assert run() == 128 + 15
