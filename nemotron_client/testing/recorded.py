@@ -185,5 +185,16 @@ def text_of(content: object) -> str:
     return " ".join(str(part.get("text", "") if is_object(part) else part) for part in parts)
 
 
+def is_deeper(value: object, than: int) -> bool:
+    """Tell whether a document has more objects and arrays within each other."""
+    level = [value]
+    for _ in range(than):
+        inner = [[*each.values()] if is_object(each) else each for each in level if is_object(each) or is_array(each)]
+        if not inner:
+            return False
+        level = [each for values in inner for each in values]
+    return True
+
+
 def _lines(value: object) -> list[str]:
     return (value if isinstance(value, str) else pretty(value)).splitlines()

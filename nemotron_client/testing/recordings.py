@@ -16,11 +16,12 @@ from pydantic import JsonValue
 
 from nemotron_client.config import is_hosted
 from nemotron_client.testing.playback import KINDS, Broken, Exchange, Kind
-from nemotron_client.testing.recorded import COMPLETIONS, RecordedRequest
+from nemotron_client.testing.recorded import COMPLETIONS, RecordedRequest, is_deeper
 from nemotron_client.testing.redaction import Redactor
 from nemotron_client.testing.replies import End, Reply
 
 _VERSION = 1
+_DEEPEST = 200  # objects and arrays within each other: deeper ones are kept as texts
 
 # What a server may answer by. All others change with the library, the machine or the minute, or hold secrets.
 _KEPT = re.compile(r"accept|content-type|nvcf-.*")
@@ -138,8 +139,8 @@ class Tape:
         """Yield what the answer holds of JSON: its body, or the data of its events."""
         body = "".join(self._chunks)
         for text in (body, *_EVENT.findall(body)):
-            with suppress(ValueError, RecursionError):
-                yield json.loads(text)
+            with suppress(ValueError):
+                yield _read(text)
 
     def recording(self, redactor: Redactor) -> Recording:
         """Return it in the form that is kept."""
@@ -175,9 +176,23 @@ def normal(request: RecordedRequest, redactor: Redactor) -> dict[str, JsonValue]
 def body_of(request: RecordedRequest) -> JsonValue:
     """Return a request's body: a document, or a str if it is none."""
     try:
-        document: JsonValue = json.loads(request.body)
-    except (ValueError, RecursionError):
+        return _read(request.body)
+    except ValueError:
         return request.body.decode(errors="surrogateescape")
+
+
+def _read(text: str | bytes) -> JsonValue:
+    """Read JSON.
+
+    Raises:
+        ValueError: It is none, or nested too deeply to be looked at.
+    """
+    try:
+        document: JsonValue = json.loads(text)
+    except RecursionError:
+        raise ValueError from None
+    if is_deeper(document, _DEEPEST):
+        raise ValueError
     return document
 
 
@@ -242,8 +257,8 @@ def _as_document(chunks: Sequence[str]) -> JsonValue:
     """Return a body as JSON that is easier to read than its text, if just that text comes of it again."""
     try:
         (body,) = chunks
-        document: JsonValue = json.loads(body)
-    except (ValueError, RecursionError):
+        document = _read(body)
+    except ValueError:
         return None
     return document if _compact(document) == body else None
 

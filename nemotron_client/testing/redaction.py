@@ -7,12 +7,13 @@ so is what looks like one. Pure.
 
 import base64
 import binascii
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TypeAlias
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 from pydantic import JsonValue
 
@@ -60,6 +61,7 @@ _PATTERNS = (
     re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*([^&\s\"'\\;,]+)", re.IGNORECASE),
     # The same in quotation marks; after one that ends a JSON string comes another mark of JSON.
     re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*\\*[\"']([^\s\"'\\,:{{}}\[\]]+)\\*[\"']", re.IGNORECASE),
+    re.compile(rf"^[ \t-]*{_NAMES}:[ \t]+([^\s\"'\\\\]{{6,}})[ \t]*$", re.IGNORECASE | re.MULTILINE),  # of YAML
     re.compile(rf"'{_NAMES}'\s*:\s*b?'((?:[^'\\]|\\.)*)", re.IGNORECASE | re.DOTALL),  # as Python shows a dict
     re.compile(  # a field of a form of several parts
         rf'\bname="?{_NAMES}"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.+?)(?=\r?\n--|\Z)', re.IGNORECASE | re.DOTALL
@@ -70,7 +72,7 @@ _PATTERNS = (
     re.compile(r"://([^\s/?#@\"'\\]+)@"),  # https://user:password@host
     re.compile(r"\bnvapi-[\w-]+"),
     re.compile(
-        r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\bhf_\w{16,}|\bgh[a-z]_\w{16,}|\bgithub_pat_\w{16,}|\bxox[a-z]-[\w-]{10,}"
+        r"\b(?:sk|pk|rk)[-_][\w-]{16,}|\bhf_\w{16,}|\bgh[a-z]_\w{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bxox[a-z]-[\w-]{10,}"
     ),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"),
     re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),  # a JSON web token
@@ -175,7 +177,9 @@ class Redactor:
         for secret in secrets:
             if len(secret) >= _SHORTEST:
                 escaped = json.dumps(secret)[1:-1]
-                self._seen |= {secret, escaped, json.dumps(escaped)[1:-1], quote(secret), quote(secret, safe="")}
+                self._seen |= {secret, escaped, json.dumps(escaped)[1:-1], html.escape(secret)}
+                for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+                    self._seen |= {quoted, re.sub("%..", lambda found: found[0].lower(), quoted)}
                 self._seen.update(_in_base64(secret.encode(errors="surrogateescape")))
 
     def _edits(self, text: str) -> Iterator[Edit]:

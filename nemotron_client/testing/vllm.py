@@ -26,7 +26,7 @@ from nemotron_client.testing.forms import ChatBody, Detokenized, TextBody, Token
 from nemotron_client.testing.limits import MOST_CHOICES, contradictions, impossible, refused
 from nemotron_client.testing.message_forms import ThinkChunk
 from nemotron_client.testing.model import Served, completion
-from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
+from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest, is_deeper
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, prompts, spelled, text_ids
 
@@ -105,31 +105,17 @@ def _unreadable(request: RecordedRequest) -> Reply | None:
         return invalid("body", "missing", "Field required", None)
     try:
         fields: object = request.json  # read once, for at another depth it may be too deep
-        if request.body.count(b"[") + request.body.count(b"{") > _DEEPEST:
-            _check_depth(fields)
+        is_too_deep = request.body.count(b"[") + request.body.count(b"{") > _DEEPEST and is_deeper(fields, _DEEPEST)
     except json.JSONDecodeError as wrong:
         return invalid(f"body.{wrong.pos}", "json_invalid", "JSON decode error", {}, {"error": wrong.msg})
     except (ValueError, RecursionError):  # no UTF-8, thousands of digits, or nested too deeply
+        is_too_deep, fields = True, None
+    if is_too_deep:  # for vLLM's Python; later ones read more
         return Reply(status=400, body={"detail": "There was an error parsing the body"})
     if is_object(fields):
         return None
     what = "Input should be a valid dictionary or object to extract fields from"
     return invalid("body", "model_attributes_type", what, fields)
-
-
-def _check_depth(value: object) -> None:
-    """Refuse what vLLM's Python can't read; later ones read more.
-
-    Raises:
-        RecursionError: It is nested too deeply.
-    """
-    level = [value]
-    for _ in range(_DEEPEST):
-        inner = [[*each.values()] if is_object(each) else each for each in level if is_object(each) or is_array(each)]
-        if not inner:
-            return
-        level = [each for values in inner for each in values]
-    raise RecursionError
 
 
 def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:

@@ -221,6 +221,20 @@ def test_an_answer_that_is_nested_too_deeply_to_be_read_is_kept_as_it_came() -> 
     assert loaded(dumped(Held(recordings=[recording], hosted=False))).recordings == [recording]
 
 
+@pytest.mark.parametrize("depth", [150, 201, 900, 100_000])
+def test_what_is_nested_too_deeply_to_be_looked_at_is_recorded_and_replayed_as_text(
+    path: Path, server: MockServer, depth: int
+) -> None:
+    body = f'{{"password": "{KEY}", "x": {"[" * depth}{"]" * depth}}}'
+    server.reply(Reply(body=body, headers={"content-type": "application/json"}))
+    for cassette, url in ((Cassette(path, "record"), server.base_url), (Cassette(path, "replay"), ELSEWHERE)):
+        with cassette:
+            http = cassette.attach(httpx2.Client(trust_env=False))
+            assert http.post(f"{url}/completions", content=body).text.endswith("]}")
+            http.close()
+    assert KEY not in path.read_text()
+
+
 def test_a_compressed_answer_is_kept_in_plain_words(path: Path, server: MockServer) -> None:
     packed = gzip.compress(b'{"key": "' + KEY.encode() + b'"}')
     server.reply(Reply(body=packed, headers={"content-encoding": "gzip", "content-type": "application/json"}))
