@@ -21,7 +21,7 @@ T = TypeVar("T")
 # A finish reason that says that the answer is not all there: vLLM's and OpenAI's "length", Mistral's "model_length",
 # "abort" of a vLLM that was stopped, and "error" of a gateway whose own server failed in the middle
 # (docs/explanation/protocol.md, "Answers").
-_CUT_SHORT = frozenset({"length", "model_length", "abort", "error"})
+CUT_SHORT = frozenset({"length", "model_length", "abort", "error"})
 
 
 class PromptTokensDetails(Wire):
@@ -131,7 +131,7 @@ class Choice(Wire):
     @property
     def truncated(self) -> bool:
         """Whether the answer was cut short: by max_tokens, by the window, by a server that stops or fails."""
-        return self.finish_reason in _CUT_SHORT or any(_is_cut_off(c) for c in self.message.tool_calls or ())
+        return self.finish_reason in CUT_SHORT or any(_is_cut_off(c) for c in self.message.tool_calls or ())
 
 
 def _is_cut_off(call: ToolCall) -> bool:
@@ -355,4 +355,4 @@ class Completion(_Answer):
     @property
     def truncated(self) -> bool:
         """Whether any choice was cut short."""
-        return any(choice.finish_reason in _CUT_SHORT for choice in self.choices)
+        return any(choice.finish_reason in CUT_SHORT for choice in self.choices)

@@ -34,7 +34,7 @@ class FunctionCall(Wire):
 
     Attributes:
         name: Of one of the functions that were offered, if the model keeps to them.
-        arguments: JSON text as the model wrote it; it may be malformed.
+        arguments: JSON text as the model wrote it; it may be malformed, and is empty if it was cut before them.
     """
 
     name: str = ""

@@ -203,11 +203,11 @@ def _warning(report: BudgetReport, little: int, places: Sequence[int] | None) ->
 
 
 def asked_tokens(body: Mapping[str, object]) -> int | None:
-    """Return how many tokens a request lets its answer have; None if it doesn't say."""
+    """Return how many tokens a request lets its answer have; None if it doesn't say, or says without a limit: -1."""
     for name in ("max_completion_tokens", "max_tokens"):  # where both are given, vLLM goes by the first
         asked = body.get(name)
         if isinstance(asked, int):
-            return asked
+            return asked if asked > 0 else None
     return None
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pydantic_core import from_json, to_json
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.completions import ChatCompletion, ChatCompletionChunk, Choice
+from nemotron_client.completions import CUT_SHORT, ChatCompletion, ChatCompletionChunk, Choice
 from nemotron_client.errors import ToolDefinitionError
 from nemotron_client.messages import Repair
 
@@ -136,10 +136,15 @@ def restore(
 
 
 def _mark_cut(choice: Choice, *, ran_out: bool) -> None:
-    # vLLM tells of a call that was cut before its arguments, in its name even, as of one without any; a stream has
-    # what it is given here (docs/explanation/protocol.md, "Answers").
+    # vLLM tells of a call that was cut before its arguments, in its name even, as of one without any, and says
+    # "tool_calls" where the model called of its own accord; a stream has what it is given here
+    # (docs/explanation/protocol.md, "Answers"). A whole one that ends with the last token can't be told from it.
     function = choice.message.tool_calls[-1].function if choice.message.tool_calls else None
-    if function is not None and function.arguments == "{}" and (ran_out or choice.finish_reason == "length"):
+    if function is None or function.arguments != "{}":
+        return
+    if choice.finish_reason in CUT_SHORT:
+        function.arguments = ""
+    elif ran_out and choice.finish_reason == "tool_calls":
         function.arguments, choice.finish_reason = "", "length"
 
 

@@ -17,7 +17,7 @@ from nemotron_client.errors import ConfigurationError
 
 from . import command, preflight, show
 from .arguments import Options, parse
-from .checkpoint import MISTRAL, Checkpoint, Facts, locate, read
+from .checkpoint import Checkpoint, Facts, locate, read
 from .command import Command, Server
 from .handed_on import KEY
 from .machine import find_cards, look
@@ -168,10 +168,7 @@ def _read_gpus(asked: str) -> tuple[GPU, int]:
 
 
 def _server(options: Options, folder: Path, found: Checkpoint | str) -> Server:
-    if isinstance(found, Checkpoint):
-        format_, tokenizer = found.format, found.tokenizer
-    else:
-        format_, tokenizer = None, MISTRAL.tokenizer
+    format_, tokenizer = (found.format, found.tokenizer) if isinstance(found, Checkpoint) else (None, None)
     return Server(
         folder=folder,
         format=format_,
@@ -244,17 +241,19 @@ def _explain(options: Options, job: _Job) -> int:
 def _emit(options: Options, job: _Job) -> int:
     folder = locate("." if options.output is None else options.output)
     about, nodes = f"{show.LICENCE}\n{job.text}", len(job.commands)
-    paths = [folder / f"serve-node{rank}.sh" for rank in range(nodes)]
-    if there := [path for path in paths if path.exists()]:  # before any is written, which others would be told of
-        raise ConfigurationError(f"{there[0]} can't be written: File exists. See --output.")
-    for rank, (path, each) in enumerate(zip(paths, job.commands, strict=True)):
+    written: list[Path] = []
+    for rank, each in enumerate(job.commands):
+        path = folder / f"serve-node{rank}.sh"
         try:
             with path.open("x", encoding="utf-8") as file:  # never over a file that may have been edited
+                written.append(path)
                 file.write(show.script(each, rank=rank, nodes=nodes, with_key=_has_key(), about=about))
             path.chmod(0o755)
         except OSError as error:
+            for half in written:  # or the next try would fail at these
+                half.unlink()
             raise ConfigurationError(f"{path} can't be written: {error.strerror}. See --output.") from None
-        print(path)
+    print(*written, sep="\n")
     if job.anywhere:
         _print(show.of_findings(job.anywhere))
     return 0

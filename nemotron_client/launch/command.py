@@ -74,7 +74,7 @@ class Server:
     Attributes:
         folder: The weights.
         format: Of the weights; None where they could not be looked at, and then it is taken to be Mistral's.
-        tokenizer: The name of its tokenizer's file, None if there is none.
+        tokenizer: The name of its tokenizer's file; None where there is none, or it is not known.
         executable: vLLM's program.
         host: The address to listen on.
         port: The port.
@@ -85,7 +85,7 @@ class Server:
 
     folder: Path
     format: Format | None = None
-    tokenizer: str | None = MISTRAL.tokenizer
+    tokenizer: str | None = None
     executable: str = "vllm"
     host: str = "127.0.0.1"
     port: int = 8000
@@ -187,7 +187,9 @@ def on_cpu(server: Server, model: Model, window: int, concurrency: int) -> Comma
 
 # With vLLM's own default the first request that is held to anything decides it for good, and with one of the two some
 # schemas are a 500 (docs/explanation/protocol.md, "Structured output").
-_HELD = Flag(("--structured-outputs-config", '{"backend": "guidance"}'), "what holds answers to a schema: llguidance")
+_ONE_COMPILER = Flag(
+    ("--structured-outputs-config", '{"backend": "guidance"}'), "what holds answers to a schema: llguidance"
+)
 
 
 def _common(server: Server, window: int) -> list[Flag]:
@@ -196,7 +198,7 @@ def _common(server: Server, window: int) -> list[Flag]:
     file = server.tokenizer or (MISTRAL.tokenizer if mistral else HF.tokenizer)
     tokenizer = "auto" if file == HF.tokenizer else "mistral"
     # llguidance knows no other of Mistral's tokenizers.
-    held = [_HELD] if file in {MISTRAL.tokenizer, HF.tokenizer} else []
+    compiler = [_ONE_COMPILER] if file in {MISTRAL.tokenizer, HF.tokenizer} else []
     return [
         Flag(("serve", str(server.folder)), "start an OpenAI-compatible server for the weights in this folder"),
         Flag(("--served-model-name", MODEL), "the name that clients ask for"),
@@ -212,7 +214,7 @@ def _common(server: Server, window: int) -> list[Flag]:
         ),
         Flag(("--max-model-len", str(window)), "the window: the longest prompt and answer together, in tokens"),
         Flag(("--enable-prefix-caching",), "work out the start that requests share (system prompt, tools) only once"),
-        *held,
+        *compiler,
     ]
 
 

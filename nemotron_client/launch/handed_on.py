@@ -107,7 +107,7 @@ _RULES = (
     _Rule("--enable-auto-tool-choice --enable-prefix-caching", _SET, refused=False),
     _Rule(
         "--structured-outputs-config",
-        'without "backend": "guidance" in it the first request decides what holds answers to a schema, for all',
+        "it takes the place of the launcher's own, without which the first request decides how all are held to schemas",
         refused=False,
     ),
     _Rule("--enforce-eager --no-enforce-eager", _EAGER, refused=False),

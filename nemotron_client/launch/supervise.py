@@ -246,7 +246,7 @@ class Supervisor:
             if left <= 0:
                 self._say(f"It has not ended within {self._patience.end:g} s, so it is killed.")
                 break
-            _wait_for(self._news, left)
+            _wait_for(self._news, min(left, _LOOKS_AGAIN))
         if not group.over:
             group.send(signal.SIGKILL)
         while not group.over:

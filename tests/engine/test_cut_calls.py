@@ -4,9 +4,12 @@ import json
 
 import pytest
 
-from nemotron_client import ChatCompletion
+from nemotron_client import ChatCompletion, Usage
+from nemotron_client._engine.calls import chat_call
 from nemotron_client._engine.offered import restore
 from nemotron_client._engine.wire import parse
+from nemotron_client.config import resolve
+from nemotron_client.options import ChatOptions
 from tests.engine.histories import call
 
 
@@ -22,11 +25,22 @@ def restored(*arguments: str, ran_out: bool, finish_reason: str = "tool_calls", 
     return whole
 
 
-@pytest.mark.parametrize(("ran_out", "finish_reason"), [(True, "tool_calls"), (False, "length"), (True, "length")])
-def test_no_arguments_in_an_answer_that_ran_out_were_cut(*, ran_out: bool, finish_reason: str) -> None:
+@pytest.mark.parametrize(
+    ("ran_out", "finish_reason", "told"),
+    [
+        (True, "tool_calls", "length"),
+        (False, "length", "length"),
+        (True, "length", "length"),
+        (False, "abort", "abort"),
+        (True, "error", "error"),
+    ],
+)
+def test_no_arguments_in_an_answer_that_is_not_all_there_were_cut(
+    *, ran_out: bool, finish_reason: str, told: str
+) -> None:
     done = restored('{"a": 1}', "{}", ran_out=ran_out, finish_reason=finish_reason)
     assert [each.function.arguments for each in done.tool_calls] == ['{"a": 1}', ""]
-    assert (done.choices[0].finish_reason, done.truncated) == ("length", True)
+    assert (done.choices[0].finish_reason, done.truncated) == (told, True)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +56,30 @@ def test_else_it_is_a_call_without_arguments(*, arguments: tuple[str, ...], ran_
     done = restored(*arguments, ran_out=ran_out, choices=choices)
     assert [each.function.arguments for each in done.tool_calls] == [*arguments]
     assert (done.choices[0].finish_reason, done.truncated) == ("tool_calls", False)
+
+
+def test_a_named_call_that_says_stop_is_whole() -> None:
+    done = restored("{}", ran_out=True, finish_reason="stop")
+    assert (done.tool_calls[0].function.arguments, done.truncated) == ("{}", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "window", "tokens", "ran_out"),
+    [
+        ({"max_tokens": 8}, None, 8, True),
+        ({"max_tokens": 8}, None, 7, False),
+        ({"max_tokens": 9, "max_completion_tokens": 8}, None, 8, True),
+        ({"extra_body": {"max_tokens": -1}}, None, 8, False),  # llama.cpp's way to set no limit
+        ({}, None, 8, False),
+        ({}, 18, 8, True),  # with a prompt of ten
+        ({}, 19, 8, False),
+        ({"max_tokens": 8}, 4096, None, False),
+    ],
+)
+def test_an_answer_has_run_out_if_it_has_all_the_tokens_that_it_could_have(
+    *, options: ChatOptions, window: int | None, tokens: int | None, ran_out: bool
+) -> None:
+    config = resolve({}, base_url="http://127.0.0.1:8000/v1", model="m")
+    made = chat_call(config, "Hello", {**options}, stream=False)
+    usage = None if tokens is None else Usage(prompt_tokens=10, completion_tokens=tokens, total_tokens=10 + tokens)
+    assert made.ran_out(usage, window) == ran_out

@@ -63,7 +63,7 @@ def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
     (made,) = COMMANDS["Hugging Face's format"]
     assert (value(made.argv, "--config-format"), value(made.argv, "--load-format")) == ("hf", "safetensors")
     assert value(made.argv, "--tokenizer-mode") == "auto"
-    server = replace(SERVER, format=HF)
+    server = replace(SERVER, format=HF, tokenizer="tekken.json")
     (made,) = command.on_gpus(server, plan(MODEL, H100, Wish()))
     assert value(made.argv, "--tokenizer-mode") == "mistral"
 
@@ -73,7 +73,7 @@ def test_a_checkpoint_of_hugging_faces_is_served_as_it_is() -> None:
     [
         (SERVER, "tekken.json", "params.json"),
         (replace(SERVER, tokenizer="tokenizer.model.v3"), "tokenizer.model.v3", "params.json"),
-        (replace(SERVER, format=HF), "tekken.json", "config.json"),
+        (replace(SERVER, format=HF, tokenizer="tekken.json"), "tekken.json", "config.json"),
         (replace(SERVER, format=HF, tokenizer="tokenizer.json"), "tokenizer.json", "config.json"),
         (replace(SERVER, format=HF, tokenizer=None), "tokenizer.json", "config.json"),
     ],

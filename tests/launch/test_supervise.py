@@ -351,14 +351,15 @@ def test_a_command_that_must_run_first_and_is_deaf_is_killed_by_a_second_signal(
 
 
 class Impatient(SimpleQueue[None]):
-    """A queue at which nobody may wait without an end."""
+    """A queue at which nobody may wait for long."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as it is there
         assert timeout is not None
+        assert timeout <= 1
         super().get(block, timeout)
 
 
-def test_no_wait_is_without_an_end_since_a_signal_that_comes_as_one_begins_ends_none(
+def test_no_wait_is_long_since_a_signal_that_comes_as_one_begins_ends_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nemotron_client.launch.supervise.SimpleQueue", Impatient)
