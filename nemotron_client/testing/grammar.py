@@ -5,12 +5,13 @@ Its compiler is llguidance, which is asked here too. Pure.
 
 import json
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import cache
 from string import ascii_lowercase, ascii_uppercase, digits, punctuation
 
 from nemotron_client._json import is_object
-from nemotron_client.testing.forms import Body, ChatBody, Function, NamedChoice, ResponseFormat
+from nemotron_client.testing.forms import Body, ChatBody, Function, NamedChoice, ResponseFormat, StructuredOutputs
 from nemotron_client.testing.schemas import Schema, is_deep, schema_of
 from nemotron_client.testing.tokenizing import ARGUMENTS, CALL
 
@@ -26,9 +27,11 @@ _ANY_OBJECT: Schema = {"type": "object"}
 _ANY_JSON: Schema = {"anyOf": [{"type": "object"}, {"type": "array"}]}
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 _REST = "content: (/(.|\\n)+/)+\n\nSAFE_WS: /[ \\t\\r\\n]{1,8}/"
-_MOST_REFERENCES, _MOST_LINES = 150, 2000
-_MANY_ITEMS = re.compile(r'"(?:min|max)Items"\s*:\s*\d{5}')
-_LONGEST_END = 5000  # bytes
+_MOST_REFERENCES, _MOST_ITEMS, _LONGEST = 1000, 10_000, 4000
+_STACK = 64 * 1024**2  # bytes; a reference takes 10,000
+_ITEMS = re.compile(r'"(?:min|max)Items"\s*:\s*0*(\d{1,9})')
+_PATTERN = re.compile(r'"pattern"\s*:\s*"((?:[^"\\]|\\.)*)"')
+_LONGEST_END = 1000  # bytes
 _FREE = 64  # bytes to choose among: more is text, as between quotation marks
 _QUOTE, _ENDS = b'"', b'}]",:'
 # Blanks may stand wherever one may in JSON, so they lead nowhere. A dot comes before a letter, as in an address.
@@ -45,20 +48,39 @@ def grammar_error(body: Body) -> str | None:
         return f"Invalid grammar specification: {wrong}"
     if grammar is None:
         return None
-    if (what := _overwhelming(grammar)) is not None:
-        return f"A test server makes no grammar of {what}: the compiler, which is vLLM's too, would break down."
-    told = LLMatcher.validate_grammar(grammar, _tokenizer()).rstrip()
+    if (what := _overwhelming(body, grammar)) is not None:
+        return f"A test server makes no grammar of {what}: the compiler, which is vLLM's too, may break down."
+    told = _with_room(lambda: LLMatcher.validate_grammar(grammar, _tokenizer())).rstrip()
     return f"Grammar error: {told}" if told else None
 
 
-def _overwhelming(grammar: str) -> str | None:
-    """Say what would take the compiler, and the process with it, down: it calls itself for each, or keeps each."""
-    if _MANY_ITEMS.search(grammar):
-        return "minItems or maxItems of 10,000 and more"
-    for what, mark, most in (("references", "$ref", _MOST_REFERENCES), ("lines", "\n", _MOST_LINES)):
-        if grammar.count(mark) > most:
-            return f"more than {most:,} {what}"
-    return None
+def _overwhelming(body: Body, grammar: str) -> str | None:
+    """Say what would take the compiler, and the process with it, down, or keep it busy for many seconds.
+
+    It calls itself for each reference, makes room for each item, and takes a time that grows as the square of a
+    pattern's length.
+    """
+    plain = re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda found: chr(int(found[1], 16)), grammar)
+    if plain.count("$ref") > _MOST_REFERENCES:
+        return f"more than {_MOST_REFERENCES:,} references"
+    if sum(min(int(count), _MOST_ITEMS) for count in _ITEMS.findall(plain)) >= _MOST_ITEMS:
+        return f"minItems and maxItems of {_MOST_ITEMS:,} together"
+    outputs = body.structured_outputs or StructuredOutputs()
+    longest = max(map(len, (outputs.regex or "", outputs.grammar or "", *_PATTERN.findall(plain))))
+    return f"a pattern or a grammar of more than {_LONGEST:,} characters" if longest > _LONGEST else None
+
+
+def _with_room(work: Callable[[], str]) -> str:
+    """Work in a thread with a large stack, since the compiler calls itself for each reference and rule."""
+    done: list[str] = []
+    before = threading.stack_size(_STACK)  # other threads that begin now have it too, which is no harm
+    try:
+        thread = threading.Thread(target=lambda: done.append(work()), name="grammar")
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    return done[0]
 
 
 def _is_too_deep(body: Body) -> bool:
@@ -136,22 +158,31 @@ def _json(schema: object) -> str:
 def following(body: Body, said: str) -> str:
     """Return what is said as far as the request's schema, pattern or grammar allows it, and then what ends it soon.
 
-    What has no end, such as a schema that asks for itself, is not followed.
+    What has no end in reach, such as a schema that asks for itself, is not followed.
     """
     schema = schema_of(body)
-    grammar = _of_schema(schema) if is_object(schema) else _grammar(body)
-    if grammar is None:
-        return said
+    if is_object(schema):  # alone: beside tools the grammar of a conversation lets anything be said
+        return fitting(schema, said)
+    grammar = _grammar(body)
+    return said if grammar is None else _with_room(lambda: _followed(grammar, said, in_json=False))
+
+
+def fitting(schema: Schema, said: str) -> str:
+    """Return JSON as far as a schema allows it, and then what ends it soon."""
+    return _with_room(lambda: _followed(_of_schema(schema), said, in_json=True))
+
+
+def _followed(grammar: str, said: str, *, in_json: bool) -> str:
     matcher = LLMatcher(_tokenizer(), grammar, log_level=0)
     made = bytearray(said.encode())
     del made[matcher.try_consume_tokens([*made]) :]
     for step in range(_LONGEST_END):
         if matcher.is_accepting():
-            return made.decode()
+            return made.decode(errors="replace")
         allowed = [byte for byte, bias in enumerate(matcher.compute_logit_bias()[:256]) if bias]
         if not allowed:
             break
-        made.append(_next(allowed, step, in_json=is_object(schema)))
+        made.append(_next(allowed, step, in_json=in_json))
         matcher.consume_token(made[-1])
     return said
 

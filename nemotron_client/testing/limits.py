@@ -16,7 +16,7 @@ from nemotron_client.testing.forms import (
     TextBody,
 )
 from nemotron_client.testing.replies import Reply, error
-from nemotron_client.testing.schemas import is_compiled
+from nemotron_client.testing.schemas import is_compiled, read
 from nemotron_client.testing.tokenizing import VOCABULARY
 
 _Fields: TypeAlias = Mapping[str, Any]
@@ -94,7 +94,7 @@ def _contradictory_outputs(outputs: _Fields, fields: _Fields) -> Iterator[Reply]
     if kinds and fields.get("tool_choice", "none") not in ("none", "auto", "required"):
         yield error(400, "You can only either use constraints for structured outputs or tools, not both.")
     tag = outputs.get("structural_tag")
-    if tag is not None and not _is_structural_tag(_read(tag) if isinstance(tag, str) else tag):
+    if tag is not None and not _is_structural_tag(read(tag) if isinstance(tag, str) else tag):
         yield refused("Invalid structured_outputs structural_tag specification.", "structured_outputs")
 
 
@@ -111,14 +111,6 @@ def _is_structural_tag(tag: object) -> bool:
 
 def _has_format(tag: object) -> bool:
     return is_object(tag) and "format" in tag
-
-
-def _read(text: str) -> object:
-    try:
-        read: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return read
 
 
 def _contradictory_logprobs(fields: _Fields) -> Iterator[Reply]:
@@ -150,6 +142,8 @@ def impossible(body: ChatBody | TextBody, room: int) -> Iterator[Reply]:
     most = room if body.most_tokens is None else min(body.most_tokens, room)
     yield from _wrong_repetition(body.repetition_detection)
     yield from _out_of_range(body)
+    if isinstance(body, ChatBody):
+        yield from _broken_json(body)
     yield from _wrong_outputs(body)
     if most < (0 if body.echo and isinstance(body, TextBody) else 1):
         yield refused(f"max_tokens must be at least 1, got {most}.", "max_tokens", most)
@@ -170,10 +164,11 @@ def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
         told = "thinking_token_budget is set but reasoning_config is not configured. Please set --reasoning-parser"
         yield error(400, f"{told} and/or --reasoning-config to use thinking_token_budget.")
     tag = None if body.structured_outputs is None else body.structured_outputs.structural_tag
-    if isinstance(body.response_format, StructuralTag) or (tag is not None and _has_format(_read(tag))):
+    if isinstance(body.response_format, StructuralTag) or (tag is not None and _has_format(read(tag))):
         yield error(400, "Invalid grammar specification: 'triggers'")  # llguidance's, which knows the older form alone
     if body.structured_outputs is not None:
         yield from _unusable_outputs(body.structured_outputs)
+        yield from _broken_json(body)
     if is_compiled(body):
         from nemotron_client.testing.grammar import grammar_error  # whose compiler only these need
 
@@ -189,11 +184,19 @@ def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:
         yield error(400, "structured_outputs.grammar cannot be an empty string")
     if "\x00" in (outputs.regex or ""):
         yield error(400, "structured_outputs.regex must not contain a NUL character ('\\x00')")
-    if isinstance(outputs.json_, str):
-        try:
-            json.loads(outputs.json_)
-        except (ValueError, RecursionError) as wrong:
-            yield error(400, str(wrong))
+
+
+def _broken_json(body: ChatBody | TextBody) -> Iterator[Reply]:
+    """Yield what Python says of a schema that is given as text and is no JSON, unless another takes its place."""
+    outputs, wanted = body.structured_outputs, body.response_format
+    if outputs is None or not isinstance(outputs.json_, str):
+        return
+    if isinstance(body, TextBody) and isinstance(wanted, ResponseFormat) and wanted.json_schema is not None:
+        return
+    try:
+        json.loads(outputs.json_)
+    except (ValueError, RecursionError) as wrong:
+        yield error(400, str(wrong))
 
 
 def _wrong_repetition(wanted: RepetitionDetectionParams | None) -> Iterator[Reply]:
@@ -223,7 +226,7 @@ def _wrong_outputs(body: ChatBody | TextBody) -> Iterator[Reply]:
     takes_its_place = isinstance(body, TextBody) and kinds == {"json"}
     if schema is not None and schema.json_schema is not None and len(kinds) == 1 and not takes_its_place:
         if kinds & {"json", "json_object"} and isinstance(body, ChatBody):
-            from nemotron_client.testing.grammar import of_conversation  # whose compiler only these need
+            from nemotron_client.testing.grammar import of_conversation
 
             held |= {"grammar": of_conversation(body), "json_object": None}
         kinds.add("response_format")

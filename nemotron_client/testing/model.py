@@ -107,8 +107,8 @@ def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
     if not said.tool_calls:
         return _counted(Answer(text=first_tokens(said.text, limit), finish_reason="length"), request, made)
     ((name, arguments),) = said.tool_calls
-    begun = first_tokens(arguments, max(0, limit - answer_tokens("", [(name, "")], ended=False)))
-    call = (first_tokens(name, max(0, limit - 1)), begun if begun or request.stream else "{}")
+    cut_arguments = first_tokens(arguments, max(0, limit - answer_tokens("", [(name, "")], ended=False)))
+    call = (first_tokens(name, max(0, limit - 1)), cut_arguments if cut_arguments or request.stream else "{}")
     # vLLM: a body tells of no call whose name hasn't begun, and of one that was cut it says "tool_calls" where the
     # model called it of its own accord. A stream says "length", and "" for what hasn't begun.
     is_told, is_free = bool(call[0]) or request.stream, request.json.get("tool_choice") in (None, "auto")
@@ -125,20 +125,30 @@ def _said(fields: Mapping[str, Any], body: Body) -> Answer:
         text_of(each.get("content")) for each in takewhile(lambda each: each.get("role") == "tool", reversed(messages))
     ]
     if results:
-        return Answer(text=_whole(f"The answer is {' and '.join(reversed(results))}."))
+        return Answer(text=_held(body, asked, f"The answer is {' and '.join(reversed(results))}."))
     if function := _function(fields, asked):
-        return Answer(tool_calls=((function["name"], _filled_json(function.get("parameters"), asked)),))
+        return Answer(tool_calls=((function["name"], _arguments(function, asked)),))
     return Answer(text=_held(body, asked))
 
 
-def _held(body: Body, asked: str) -> str:
-    """Say something that follows a schema or is one of the choices, where the request asks for that."""
+def _arguments(function: Mapping[str, Any], asked: str) -> str:
+    parameters = function.get("parameters")
+    filled = _filled_json(parameters, asked)
+    if not function.get("strict") or not is_object(parameters):
+        return filled
+    from nemotron_client.testing.grammar import fitting  # whose compiler only strict tools need
+
+    return fitting(parameters, filled)
+
+
+def _held(body: Body, asked: str, talk: str | None = None) -> str:
+    """Say something, where the request asks for that by a schema or a pattern, or one of its choices."""
     outputs, wanted = body.structured_outputs, body.response_format
     if outputs is not None and outputs.choice:
         return _whole(outputs.choice[0])
     schema = schema_of(body)
     in_json = (outputs is not None and outputs.json_object) or (wanted is not None and wanted.type == "json_object")
-    said = _filled_json(schema, asked) if schema is not None or in_json else _whole(_small_talk(asked))
+    said = _filled_json(schema, asked) if schema is not None or in_json else _whole(talk or _small_talk(asked))
     if not is_compiled(body):
         return said
     from nemotron_client.testing.grammar import following  # whose compiler only these need
@@ -180,8 +190,8 @@ def _filled_json(schema: object, asked: str) -> str:
     if not schema or not is_object(schema) or malformed(schema):  # of tools servers look at less than of answers
         return "{}"
     try:
-        return _whole(json.dumps(_Filling(schema, name).value(schema, "value"), ensure_ascii=False))
-    except RecursionError:
+        return _whole(json.dumps(_Filling(schema, name).value(schema, "value"), ensure_ascii=False, allow_nan=False))
+    except (OverflowError, RecursionError, ValueError):  # of numbers that are too large or too small
         return "{}"
 
 
@@ -218,7 +228,8 @@ class _Filling:
         kind = str(kinds[0] if is_array(kinds) else kinds)
         if kind == "object":
             properties, required = schema.get("properties", {}), schema.get("required", ())
-            in_order = [each for each in properties if each in required]  # as a grammar has them
+            needed = {*map(str, required)}
+            in_order = [each for each in properties if each in needed]  # as a grammar has them
             return {each: self.value(properties.get(each, {}), each) for each in dict.fromkeys([*in_order, *required])}
         if kind == "array":
             return self._items(schema.get("items", {}), key, int(schema.get("minItems", 0)))

@@ -61,10 +61,16 @@ _PATTERNS = (
     re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*([^&\s\"'\\;,]+)", re.IGNORECASE),
     # The same in quotation marks; after one that ends a JSON string comes another mark of JSON.
     re.compile(rf"(?<![\w-]){_NAMES}\s*=\s*\\*[\"']([^\s\"'\\,:{{}}\[\]]+)\\*[\"']", re.IGNORECASE),
-    re.compile(rf"^[ \t-]*{_NAMES}:[ \t]+([^\s\"'\\\\]{{6,}})[ \t]*$", re.IGNORECASE | re.MULTILINE),  # of YAML
-    re.compile(rf"'{_NAMES}'\s*:\s*b?'((?:[^'\\]|\\.)*)", re.IGNORECASE | re.DOTALL),  # as Python shows a dict
+    # A line of YAML, also within a JSON string; one word, since prose may begin so.
+    re.compile(
+        rf"(?:^|\\n)[ \t]*(?:-[ \t]+)?{_NAMES}:[ \t]+\\*[\"']?([^\s\"'\\]{{6,}})\\*[\"']?[ \t]*(?=$|\\n|\"|\#)",
+        re.IGNORECASE | re.MULTILINE,
+    ),
+    # As Python shows a dict, or pairs.
+    re.compile(rf"'{_NAMES}'\s*[:,]\s*b?'((?:[^'\\]|\\.)*)", re.IGNORECASE | re.DOTALL),
+    re.compile(rf"'{_NAMES}'\s*[:,]\s*b?\"((?:[^\"\\]|\\.)*)", re.IGNORECASE | re.DOTALL),
     re.compile(  # a field of a form of several parts
-        rf'\bname="?{_NAMES}"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n(.+?)(?=\r?\n--|\Z)', re.IGNORECASE | re.DOTALL
+        rf'\bname="?{_NAMES}"?[^\r\n]*\r?\n(?:[^\r\n]+\r?\n){{0,8}}\r?\n(.+?)(?=\r?\n--|\Z)', re.IGNORECASE | re.DOTALL
     ),
     re.compile(r"[?&][\w-]*(?:auth|credential|key|sig|signature|token)=([^&\s\"'\\#]+)", re.IGNORECASE),
     re.compile(r"(?<![\w-])(?:[\w-]*authorization|(?:set-)?cookie|[\w-]*api-key):[ \t]*([^\r\n\"'\\]+)", re.IGNORECASE),
@@ -239,6 +245,8 @@ def _edits_of_objects(text: str) -> Iterator[Edit]:
             start, stop = held.span(3 if number else 1)
             if held[2] is None and stop > start:
                 yield start, stop, "0" if number else HIDDEN
+        if end == len(text):
+            return  # which all that follows is part of
 
 
 def _edits_of_tokens(body: str) -> Iterator[Edit]:

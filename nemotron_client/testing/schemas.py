@@ -35,8 +35,16 @@ def schema_of(body: Body) -> object:
 
 def _of_outputs(outputs: StructuredOutputs | None) -> object:
     given = None if outputs is None else outputs.json_
-    read: object = json.loads(given) if isinstance(given, str) else given
-    return read
+    return read(given) if isinstance(given, str) else given
+
+
+def read(text: str) -> object:
+    """Read JSON; None of what is none, or is nested too deeply."""
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document
 
 
 def _of_format(wanted: object) -> Schema | None:

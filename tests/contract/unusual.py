@@ -75,6 +75,14 @@ ODD_OPTIONS: dict[str, dict[str, Any]] = {
         "structured_outputs": {"json": {"type": "object"}},
         "response_format": formed({"type": "string"}),
     },
+    "a broken schema, and another": {
+        "structured_outputs": {"json": "{"},
+        "response_format": formed({"type": "string"}),
+    },
+    "a number as a schema, and another": {
+        "structured_outputs": {"json": "5"},
+        "response_format": formed({"type": "string"}),
+    },
     "an object, and a schema": {
         "structured_outputs": {"json_object": True},
         "response_format": formed({"type": "string"}),

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 
 import httpx2
 import pytest
@@ -16,8 +17,8 @@ from nemotron_client.testing.bodies import text_body
 from nemotron_client.testing.grammar import following, grammar_error
 from tests.client.conftest import NO_CERTIFICATES
 from tests.contract.constraints import Schema, formed, having, nested
-from tests.engine.histories import tool
-from tests.testing.wire import Chat, said
+from tests.engine.histories import asked, call, result, tool, user
+from tests.testing.wire import Chat, called, said
 
 
 @pytest.mark.parametrize(
@@ -117,18 +118,84 @@ def test_an_answer_follows_a_grammar(chat: Chat, grammar: str, answer: str) -> N
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"response_format": formed({"type": "array", "minItems": 10**9})}, "minItems or maxItems of 10,000 and more"),
-        ({"structured_outputs": {"json": '{"maxItems": 99999}'}}, "minItems or maxItems of 10,000 and more"),
-        ({"response_format": formed({"anyOf": [{"$ref": "#/$defs/x"}] * 151})}, "more than 150 references"),
-        ({"structured_outputs": {"grammar": "start: a\n" * 2001}}, "more than 2,000 lines"),
-        ({"tools": [tool(strict=True, parameters={"minItems": 10**9})]}, "minItems or maxItems of 10,000 and more"),
+        ({"response_format": formed({"type": "array", "minItems": 10**9})}, "minItems and maxItems of 10,000 together"),
+        ({"structured_outputs": {"json": '{"maxItems": 99999}'}}, "minItems and maxItems of 10,000 together"),
+        ({"response_format": formed({"anyOf": [{"$ref": "#/$defs/x"}] * 1001})}, "more than 1,000 references"),
+        ({"structured_outputs": {"grammar": "start: a\n" * 501}}, "more than 4,000 characters"),
+        ({"tools": [tool(strict=True, parameters={"minItems": 10**9})]}, "minItems and maxItems of 10,000 together"),
+        (
+            {"structured_outputs": {"grammar": 'start: %json {"m\\u0069nItems": 99999}'}},
+            "minItems and maxItems of 10,000 together",
+        ),
+        (
+            {"response_format": formed(having(**{f"p{each}": {"minItems": 2000} for each in range(5)}))},
+            "minItems and maxItems of 10,000 together",
+        ),
+        ({"structured_outputs": {"regex": "a" * 4001}}, "more than 4,000 characters"),
+        ({"response_format": formed({"type": "string", "pattern": "a" * 4001})}, "more than 4,000 characters"),
     ],
-    ids=["items", "items of a text", "references", "lines", "a tool's"],
+    ids=["items", "of a text", "references", "grammar", "a tool's", "escaped", "of several", "regex", "pattern"],
 )
 def test_what_would_end_the_process_is_refused(chat: Chat, fields: dict[str, object], told: str) -> None:
     response = chat("Which?", **fields)
     assert response.status_code == 400
     assert told in response.json()["error"]["message"]
+
+
+def chained(count: int) -> Schema:
+    """Return a schema of references to references."""
+    parts: dict[str, Schema] = {f"d{each}": {"$ref": f"#/$defs/d{each + 1}"} for each in range(count)}
+    return {"$ref": "#/$defs/d0", "$defs": {**parts, f"d{count}": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"json": chained(999)},
+        {"grammar": "\n".join([*(f"r{each}: r{each + 1}" for each in range(350)), 'r350: "a"', "start: r0"])},
+        {"json": {"type": "array", "maxItems": 9999, "items": {"type": "integer"}}},
+        {"regex": "a" * 500},
+    ],
+    ids=["references", "rules", "items", "regex"],
+)
+def test_what_is_not_refused_is_compiled_and_followed(outputs: dict[str, object]) -> None:
+    body = text_body({"prompt": "Which?", "structured_outputs": outputs})
+    assert grammar_error(body) is None
+    assert following(body, "[]") in {"0", "a", "[]", "a" * 500}
+
+
+def test_the_size_of_other_threads_stacks_is_as_it_was(chat: Chat) -> None:
+    before = threading.stack_size()
+    assert said(chat("Which?", structured_outputs={"regex": "a"})) == "a"
+    assert threading.stack_size() == before
+
+
+def test_bytes_that_are_no_text_are_told_as_vllm_tells_them(chat: Chat) -> None:
+    assert said(chat("Which?", structured_outputs={"grammar": "start: <[200]>"})) == "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ({"response_format": formed(having(city={"type": "string"}))}, '{"city": "Oslo"}'),
+        ({"response_format": {"type": "json_object"}}, "{}"),
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, "yes"),
+        ({"structured_outputs": {"regex": "The answer is [0-9]+"}}, "The answer is 5"),
+        ({}, "The answer is 5."),
+    ],
+    ids=["schema", "object", "choice", "pattern", "nothing"],
+)
+def test_an_answer_to_a_tools_result_follows_what_was_asked_too(
+    chat: Chat, fields: dict[str, object], answer: str
+) -> None:
+    messages = [user("How warm is it in Oslo?"), asked(call()), result(content="5")]
+    assert said(chat(messages=messages, **fields)) == answer
+
+
+def test_the_arguments_of_a_strict_tool_follow_its_schema(chat: Chat) -> None:
+    parameters = having(year={"type": "string", "pattern": "^[0-9]{4}$"})
+    offered = [tool(strict=True, parameters=parameters)]
+    assert called(chat("Which?", tools=offered, tool_choice="required")) == ("look", {"year": "0123"})
 
 
 def test_a_schema_that_vllm_reads_itself_may_not_be_nested_as_deeply(chat: Chat) -> None:

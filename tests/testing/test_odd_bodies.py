@@ -25,6 +25,10 @@ def chained(count: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/0", "$defs": {**parts, str(count): {"type": "string"}}}
 
 
+HUGE = {"type": "number", "minimum": 10**400, "multipleOf": 0.5}
+TINY = {"type": "number", "minimum": 1e308, "multipleOf": 1e-300}
+
+
 def doubled(count: int) -> dict[str, Any]:
     """Return a schema of which each definition leads to the next twice."""
     parts = {str(number): having(a=pointing(number + 1), b=pointing(number + 1)) for number in range(count)}
@@ -176,6 +180,8 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
             200,
         ),
         ({"tools": [tool("look", parameters=doubled(40))]}, 200),
+        ({"tools": [tool("look", parameters=having(a=HUGE))], "tool_choice": "required"}, 200),
+        ({"tools": [tool("look", parameters=having(a=TINY))], "tool_choice": "required"}, 200),
         ({"response_format": formed(twice_required(40))}, 200),
         ({"response_format": formed({"allOf": [twice_required(40), twice_required(40)]})}, 200),
         ({"logit_bias": {"9" * 5000: 1}}, 400),
@@ -193,6 +199,8 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
         "many items",
         "many long items",
         "definitions",
+        "a huge number",
+        "a tiny number",
         "required",
         "required in two",
         "digits",
