@@ -221,7 +221,7 @@ def test_an_answer_that_is_nested_too_deeply_to_be_read_is_kept_as_it_came() -> 
     assert loaded(dumped(Held(recordings=[recording], hosted=False))).recordings == [recording]
 
 
-@pytest.mark.parametrize("depth", [150, 201, 900, 100_000])
+@pytest.mark.parametrize("depth", [150, 201, 900, 5000])
 def test_what_is_nested_too_deeply_to_be_looked_at_is_recorded_and_replayed_as_text(
     path: Path, server: MockServer, depth: int
 ) -> None:
