@@ -7,7 +7,9 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import cache
+from math import lcm
 from string import ascii_lowercase, ascii_uppercase, digits, punctuation
 
 from nemotron_client._json import is_object
@@ -28,7 +30,10 @@ _ANY_JSON: Schema = {"anyOf": [{"type": "object"}, {"type": "array"}]}
 _NO_ARGUMENTS: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
 _REST = "content: (/(.|\\n)+/)+\n\nSAFE_WS: /[ \\t\\r\\n]{1,8}/"
 _MOST_REFERENCES, _MOST_ITEMS, _LONGEST = 1000, 10_000, 4000
-_STACK = 64 * 1024**2  # bytes; a reference takes 10,000
+_STACK, _SIZING = 64 * 1024**2, threading.Lock()  # bytes; a reference takes 10,000
+# llguidance walks through the remainders that a number can leave before it says what may come next.
+_MOST_REMAINDERS = 100_000
+_STEP = re.compile(r'"multipleOf"\s*:\s*(\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?)')
 _ITEMS = re.compile(r'"(?:min|max)Items"\s*:\s*0*(\d{1,9})')
 _PATTERN = re.compile(r'"pattern"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _LONGEST_END = 1000  # bytes
@@ -60,7 +65,7 @@ def _overwhelming(body: Body, grammar: str) -> str | None:
     It calls itself for each reference, makes room for each item, and takes a time that grows as the square of a
     pattern's length.
     """
-    plain = re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda found: chr(int(found[1], 16)), grammar)
+    plain = _unescaped(grammar)
     if plain.count("$ref") > _MOST_REFERENCES:
         return f"more than {_MOST_REFERENCES:,} references"
     if sum(min(int(count), _MOST_ITEMS) for count in _ITEMS.findall(plain)) >= _MOST_ITEMS:
@@ -70,15 +75,21 @@ def _overwhelming(body: Body, grammar: str) -> str | None:
     return f"a pattern or a grammar of more than {_LONGEST:,} characters" if longest > _LONGEST else None
 
 
+def _unescaped(grammar: str) -> str:
+    """Return a grammar with the letters of JSON within it as they are, however they are written."""
+    return re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda found: chr(int(found[1], 16)), grammar)
+
+
 def _with_room(work: Callable[[], str]) -> str:
     """Work in a thread with a large stack, since the compiler calls itself for each reference and rule."""
     done: list[str] = []
-    before = threading.stack_size(_STACK)  # other threads that begin now have it too, which is no harm
-    try:
-        thread = threading.Thread(target=lambda: done.append(work()), name="grammar")
-        thread.start()
-    finally:
-        threading.stack_size(before)
+    with _SIZING:  # the size is the process's: of two that change it one would put back the other's
+        before = threading.stack_size(_STACK)
+        try:
+            thread = threading.Thread(target=lambda: done.append(work()), name="grammar")
+            thread.start()
+        finally:
+            threading.stack_size(before)
     thread.join()
     return done[0]
 
@@ -158,7 +169,7 @@ def _json(schema: object) -> str:
 def following(body: Body, said: str) -> str:
     """Return what is said as far as the request's schema, pattern or grammar allows it, and then what ends it soon.
 
-    What has no end in reach, such as a schema that asks for itself, is not followed.
+    What has no end in reach, such as a schema that asks for itself, is not followed, nor are large steps of numbers.
     """
     schema = schema_of(body)
     if is_object(schema):  # alone: beside tools the grammar of a conversation lets anything be said
@@ -173,18 +184,33 @@ def fitting(schema: Schema, said: str) -> str:
 
 
 def _followed(grammar: str, said: str, *, in_json: bool) -> str:
+    if _has_many_remainders(_unescaped(grammar)):
+        return said
     matcher = LLMatcher(_tokenizer(), grammar, log_level=0)
     made = bytearray(said.encode())
     del made[matcher.try_consume_tokens([*made]) :]
-    for step in range(_LONGEST_END):
+    taken = len(made)
+    while len(made) - taken <= _LONGEST_END:
         if matcher.is_accepting():
             return made.decode(errors="replace")
-        allowed = [byte for byte, bias in enumerate(matcher.compute_logit_bias()[:256]) if bias]
-        if not allowed:
-            break
-        made.append(_next(allowed, step, in_json=in_json))
-        matcher.consume_token(made[-1])
+        more = matcher.compute_ff_bytes()  # all that must come now: a long text at once
+        if not more:
+            allowed = [byte for byte, bias in enumerate(matcher.compute_logit_bias()[:256]) if bias]
+            if not allowed:
+                break
+            more = bytes([_next(allowed, len(made) - taken, in_json=in_json)])
+        made += more
+        matcher.consume_tokens([*more])
     return said
+
+
+def _has_many_remainders(grammar: str) -> bool:
+    common = 1
+    for step in _STEP.findall(grammar):  # of different numbers as well, since allOf makes one of two
+        common = lcm(common, Fraction(step).numerator)
+        if common > _MOST_REMAINDERS:
+            return True
+    return False
 
 
 def _next(allowed: Sequence[int], step: int, *, in_json: bool) -> int:

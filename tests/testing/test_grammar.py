@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -52,6 +53,9 @@ def test_what_could_go_on_without_end_comes_to_one(chat: Chat, pattern: str) -> 
         ({"type": "string", "format": "uuid"}, None),
         ({"type": "integer", "exclusiveMinimum": 1}, "2"),
         ({"type": "integer", "multipleOf": 7}, "7"),
+        ({"type": "integer", "multipleOf": 31_536_000, "minimum": 1}, "31536000"),
+        ({"type": "number", "multipleOf": 1_000_003.5}, "1000003.5"),
+        ({"type": "number", "multipleOf": 0.25}, None),
         ({"type": "object", "properties": {"b": {}, "a": {}}, "required": ["a", "b"]}, '{"b": "b", "a": "a"}'),
     ],
     ids=str,
@@ -164,14 +168,39 @@ def test_what_is_not_refused_is_compiled_and_followed(outputs: dict[str, object]
     assert following(body, "[]") in {"0", "a", "[]", "a" * 500}
 
 
-def test_the_size_of_other_threads_stacks_is_as_it_was(chat: Chat) -> None:
-    before = threading.stack_size()
-    assert said(chat("Which?", structured_outputs={"regex": "a"})) == "a"
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"regex": "a{100000}"},
+        {"regex": "(a{100}){1000}"},
+        {"json": {"type": "string", "pattern": "^a{100000}$"}},
+        {"json": {"allOf": [{"type": "integer", "multipleOf": 5003}, {"type": "integer", "multipleOf": 5009}]}},
+        {"grammar": 'start: %json {"type": "integer", "multiple\\u004ff": 31536001}'},
+    ],
+    ids=["count", "counts", "pattern", "steps", "grammar"],
+)
+def test_what_has_no_end_in_reach_is_not_followed_and_found_out_soon(outputs: dict[str, object]) -> None:
+    body = text_body({"prompt": "Which?", "structured_outputs": outputs})
+    assert grammar_error(body) is None
+    assert following(body, "You said: Which?") == "You said: Which?"
+
+
+def test_many_threads_compile_at_once_and_those_of_others_keep_the_size_of_their_stacks() -> None:
+    before, together = threading.stack_size(), threading.Barrier(8)
+    body = text_body({"prompt": "Which?", "structured_outputs": {"regex": "[0-9]{4}"}})
+
+    def compiled(_: int) -> list[str]:
+        together.wait()
+        return [following(body, "") for _ in range(10) if grammar_error(body) is None]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert [*threads.map(compiled, range(8))] == [["0123"] * 10] * 8
     assert threading.stack_size() == before
 
 
 def test_bytes_that_are_no_text_are_told_as_vllm_tells_them(chat: Chat) -> None:
-    assert said(chat("Which?", structured_outputs={"grammar": "start: <[200]>"})) == "\N{REPLACEMENT CHARACTER}"
+    assert said(chat("Which?", structured_outputs={"grammar": "start: <[200-201]>"})) == "\N{REPLACEMENT CHARACTER}"
+    assert said(chat("Which?", structured_outputs={"grammar": "start: <[200]>"})) == "You said: Which?"
 
 
 @pytest.mark.parametrize(
