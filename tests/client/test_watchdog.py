@@ -339,23 +339,31 @@ def test_at_the_end_of_the_interpreter_nothing_is_waited_for(
     thread.join(5)
 
 
-def test_one_thread_serves_all(server: MockServer) -> None:
+def test_one_thread_serves_all(monkeypatch: pytest.MonkeyPatch, server: MockServer) -> None:
+    dog = Watchdog()
+    monkeypatch.setattr(watchdog, "WATCHDOG", dog)
+    monkeypatch.setattr(watchdog, "_LINGER", 0.02)
+    before = threading.enumerate()
     with ExitStack() as stack, Nemotron(base_url=server.base_url) as client:
         for _ in range(5):
             stack.enter_context(client.chat.completions.stream(messages="Hello"))
-        assert [thread.name for thread in threading.enumerate()].count(NAME) == 1
+        assert [thread.name for thread in threading.enumerate() if thread not in before] == [NAME]
 
 
 @pytest.mark.parametrize("variant", ["asyncio", "trio"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-async def test_a_stream_that_is_left_open_is_not_looked_after_for_ever(variant: str, server: MockServer) -> None:
+async def test_a_stream_that_is_left_open_is_not_looked_after_for_ever(
+    variant: str, monkeypatch: pytest.MonkeyPatch, server: MockServer
+) -> None:
     assert variant
+    dog = Watchdog()
+    monkeypatch.setattr(watchdog, "WATCHDOG", dog)
+    monkeypatch.setattr(watchdog, "_LINGER", 0.02)
     async with AsyncNemotron(base_url=server.base_url) as client:
-        before = len(vars(watchdog.WATCHDOG)["_guards"])
         stream = await client.chat.completions.create(messages="Hello", stream=True)
-        assert len(vars(watchdog.WATCHDOG)["_guards"]) == before + 1
+        assert len(vars(dog)["_guards"]) == 1
         del stream
-        assert len(vars(watchdog.WATCHDOG)["_guards"]) == before
+        assert len(vars(dog)["_guards"]) == 0
 
 
 @pytest.mark.usefixtures("plain_imports")
