@@ -54,12 +54,20 @@ def search_docs(query: str, limit: Annotated[int, Field(ge=1, le=20)] = 5) -> li
 TOOLS: list[Callable[..., object]] = [get_weather, get_time, search_docs]
 
 
+def answers_yes(question: str) -> bool:
+    """Ask whoever sits at the terminal; nobody there is a no."""
+    try:
+        return input(question).startswith("y")
+    except EOFError:
+        return False
+
+
 def decided(run: ToolRun) -> list[Approval]:
     """Ask the user about each call that waits."""
     approvals: list[Approval] = []
     for call in run.pending:
         shown = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
-        agreed = "--yes" in sys.argv or input(f"{call.name}({shown})? [y/n] ").startswith("y")
+        agreed = "--yes" in sys.argv or answers_yes(f"{call.name}({shown})? [y/n] ")
         approvals.append(call.approve() if agreed else call.deny("The user doesn't want that."))
     return approvals
 

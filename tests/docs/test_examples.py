@@ -1,5 +1,6 @@
 """Each example runs, against a server that is named by NVIDIA_BASE_URL only."""
 
+import io
 import os
 import re
 import runpy
@@ -84,10 +85,11 @@ def test_the_agent_calls_each_of_its_tools_tries_again_and_asks(
     assert ("[paused after 1 turns]" in printed) is ("--stream" in flags)
 
 
+@pytest.mark.parametrize("typed", ["n\n", ""])  # and nobody at the terminal
 def test_the_agent_hears_of_a_no(
-    server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: str, server: MockServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("builtins.input", "n".format)
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
     assert run(monkeypatch, "agent.py") == 0
     assert results(server)[-1] == "The call was declined: The user doesn't want that."
     assert "search_docs" in capsys.readouterr().out
