@@ -378,14 +378,14 @@ import os, sys
 from nemotron_client import Nemotron, StreamTimeoutError, Timeout
 from nemotron_client.testing import Reply
 
-client = Nemotron(base_url=sys.argv[1], model="m", timeout=Timeout(first_event=0.2, idle=0.2))
+client = Nemotron(base_url=sys.argv[1], model="m")
 client.chat.completions.create(messages="Hello")
 stream = client.chat.completions.create(messages="Hello", stream=True)  # the thread runs
 next(stream)
 child = os.fork()
 if not child:
     assert client.chat.completions.create(messages="Hello").text
-    with client.chat.completions.stream(messages="silence") as silent:
+    with client.chat.completions.stream(messages="silence", timeout=Timeout(first_event=0.2)) as silent:
         try:
             silent.until_done()
         except StreamTimeoutError:

@@ -245,7 +245,7 @@ async def test_a_stream_that_falls_silent_is_a_timeout_that_keeps_what_had_come(
     connect: Connect, server: Server
 ) -> None:
     server.reply(cut(text("Once upon a time"), after=3, end="hang"))
-    async with connect(server, timeout=Timeout(idle=0.05)).stream() as stream:
+    async with connect(server, timeout=Timeout(idle=0.25)).stream() as stream:
         with pytest.raises(StreamTimeoutError) as broken:
             await stream.until_done()
     assert broken.value.partial is not None
