@@ -180,9 +180,13 @@ class Waiting:
         finally:
             self.cancelled.set()
 
+    def finish(self) -> None:
+        """Finish, once another has begun."""
+        self.begun.wait(NOW)
+
     @property
     def tools(self) -> list[Callable[..., object]]:
-        return [self.wait, self.wait_async, get_weather]
+        return [self.wait, self.wait_async, self.finish]
 
 
 @pytest.fixture
@@ -211,7 +215,7 @@ async def until_one_has_finished(client: Either, waiting: Waiting, error: Except
 async def test_whoever_leaves_a_run_cancels_its_tools(
     client: Either, server: MockServer, waiting: Waiting, log: pytest.LogCaptureFixture
 ) -> None:
-    server.reply(tool_calls(("wait_async", {}), ("get_weather", {"city": "Paris"})))
+    server.reply(tool_calls(("wait_async", {}), ("finish", {})))
     await until_one_has_finished(client, waiting)
     assert waiting.cancelled.wait(NOW)
     assert log.messages == []
@@ -220,7 +224,7 @@ async def test_whoever_leaves_a_run_cancels_its_tools(
 async def test_plain_functions_are_left_to_themselves_and_reported(
     client: Either, server: MockServer, waiting: Waiting, log: pytest.LogCaptureFixture
 ) -> None:
-    server.reply(tool_calls(("wait", {}), ("get_weather", {"city": "Paris"})))
+    server.reply(tool_calls(("wait", {}), ("finish", {})))
     await until_one_has_finished(client, waiting)
     assert not waiting.ended.is_set()
     assert log.messages == [LEFT]
@@ -231,7 +235,7 @@ async def test_plain_functions_are_left_to_themselves_and_reported(
 async def test_an_exception_of_the_callers_own_comes_out_as_it_is(
     client: Either, server: MockServer, waiting: Waiting
 ) -> None:
-    server.reply(tool_calls(("wait_async", {}), ("get_weather", {"city": "Paris"})))
+    server.reply(tool_calls(("wait_async", {}), ("finish", {})))
     with pytest.raises(ZeroDivisionError):
         await until_one_has_finished(client, waiting, ZeroDivisionError())
     assert waiting.cancelled.wait(NOW)
@@ -329,7 +333,7 @@ async def test_what_is_over_when_a_run_is_left_is_noted_though_nobody_has_waited
         return "done"
 
     server.reply(tool_calls(("fail", {}), ("finish", {}), ("wait_async", {})))
-    async with client.stream_tools("Wait", [*waiting.tools, fail, finish]) as stream:
+    async with client.stream_tools("Wait", [waiting.wait_async, fail, finish]) as stream:
         events = aiter(stream)
         while not isinstance(await anext(events), ToolStarted):
             pass
@@ -353,20 +357,21 @@ async def test_what_ends_a_program_in_one_tool_cancels_the_others(
 
 
 async def test_a_tool_that_ends_on_its_own_way_while_it_is_cancelled_is_no_trouble(
-    client: Either, server: MockServer
+    client: Either, server: MockServer, waiting: Waiting
 ) -> None:
     ended = Event()
 
     async def stubborn() -> None:
         """Fail while it is cancelled."""
+        waiting.begun.set()
         try:
             await anyio.sleep_forever()
         finally:
             ended.set()
             raise LookupError
 
-    server.reply(tool_calls(("stubborn", {}), ("get_weather", {"city": "Paris"})))
-    async with client.stream_tools("Wait", [stubborn, get_weather]) as events:
+    server.reply(tool_calls(("stubborn", {}), ("finish", {})))
+    async with client.stream_tools("Wait", [stubborn, waiting.finish]) as events:
         async for event in events:
             if isinstance(event, ToolFinished):
                 break
@@ -454,7 +459,7 @@ async def test_a_generator_around_a_run_may_be_closed_by_another_task(
                 sending.set()
                 await anyio.sleep_forever()
 
-    server.reply(tool_calls(("wait_async", {}), ("get_weather", {"city": "Paris"})))
+    server.reply(tool_calls(("wait_async", {}), ("finish", {})))
     with anyio.fail_after(NOW):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send)
