@@ -104,13 +104,18 @@ class ToolLoop:
 
         Raises:
             ToolDefinitionError: A tool can't be offered, or two have the same name.
-            InvalidRequestError: A message or an option is not possible, or there are no tools.
+            InvalidRequestError: A message or an option is not possible, there are no tools, or one needs a ``context``
+                that was not given.
         """
         self._settings = LoopSettings(**picked(options, LoopOptions))
         read_messages(messages)
         self.messages: list[Message] = [UserMessage(content=messages)] if isinstance(messages, str) else [*messages]
         self.tools = _by_name(tools)
         self.definitions = [tool.definition for tool in self.tools.values()]
+        for tool in self.tools.values():
+            if self._settings.context is None and tool.needs_context:
+                msg = f"{tool.name} takes a ToolContext, but there is no context: give context=, which is its value."
+                raise InvalidRequestError(msg, parameter="context")
         self.status: Literal["answering", "running"] | RunStatus = "answering"
         self.jobs: list[Job] = []
         self.settled: list[ToolResult] = []

@@ -175,6 +175,11 @@ class Tool(Generic[P, R_co]):
         described = {"description": self.description} if self.description else {}
         return {"type": "function", "function": {"name": self.name, **described, "parameters": self.parameters}}
 
+    @property
+    def needs_context(self) -> bool:
+        """Whether a parameter is a :class:`ToolContext` of a type that None is not of."""
+        return self._parameters.needs_injected
+
     def bind(self, tool_call: ToolCall, context: object = None) -> BoundCall:
         """Read and check the arguments of a call; nothing runs yet.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic_core import from_json, to_json
 
 from .schemas import Schema, all_schemas, as_list, as_object, mended, target
-from .signatures import Function, Names, hints_of, mentions, parameters_of, refuse
+from .signatures import Function, Names, hints_of, mentions, needs_value, parameters_of, refuse
 from .texts import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class SchemaParameters:
             refuse(tool, f"parameters can't be written as a JSON object ({error})", "parameters")
         hints = hints_of(function, parameters_of(tool, function), names)
         self._injected_names = [name for name, hint in hints.items() if mentions(hint, injected)]
+        self.needs_injected = any(needs_value(hint, injected) for hint in hints.values())
 
     @cached_property
     def schema(self) -> Schema:

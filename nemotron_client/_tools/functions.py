@@ -34,7 +34,7 @@ from pydantic_core import ErrorDetails, SchemaError, to_json
 
 from .docstrings import read_docstring
 from .schemas import Schema, as_object, compact, mended
-from .signatures import Function, Names, docstring_of, hints_of, mentions, parameters_of, plain, refuse
+from .signatures import Function, Names, docstring_of, hints_of, mentions, needs_value, parameters_of, plain, refuse
 from .texts import REQUIRED, UNKNOWN, BadArgumentsError, Problem, cut, read_arguments, shown, told
 
 if TYPE_CHECKING:
@@ -110,6 +110,11 @@ class FunctionParameters:
                 refuse(tool, f"the model can't give *{name}, which has no names: take a list instead", name)
         # A name that is defined where the function is, but not in its module, is known at this moment only.
         self._early_hints = hints_of(function, self._parameters, names)
+
+    @property
+    def needs_injected(self) -> bool:
+        """Whether what is passed beside the model's arguments must hold something."""
+        return any(needs_value(hint, self._injected) for hint in self._hints.values())
 
     def of_method(self, method: Function) -> FunctionParameters:
         """Return the same of the function when it has become the method of an object."""

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from inspect import Parameter
-from types import MethodType, SimpleNamespace, UnionType
-from typing import Annotated, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
+from types import MethodType, NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from nemotron_client.errors import ToolDefinitionError
 
@@ -141,11 +141,25 @@ def mentions(hint: object, kind: type) -> bool:
     return hint is kind or origin is kind
 
 
+def needs_value(hint: object, kind: type) -> bool:
+    """Tell whether an annotation is a class with a parameter that None can't be, as far as is certain."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return get_origin(hint) is kind and not _may_be_none(get_args(hint)[0])
+
+
+def _may_be_none(hint: object) -> bool:
+    origin = get_origin(hint) or hint
+    if origin in {Union, UnionType}:
+        return any(map(_may_be_none, get_args(hint)))
+    return not isinstance(origin, type) or origin in {Any, object, NoneType}
+
+
 def names_around(function: object) -> Names:
     """Give the names that are known where this package was called from, if that is in the module of the function."""
     package = __name__.partition(".")[0]
     frame = inspect.currentframe()
-    while frame and frame.f_globals["__name__"].partition(".")[0] == package:
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         frame = frame.f_back
     defined_in: object = getattr(plain(function), "__globals__", None) if callable(function) else None
     names: dict[str, object] = {}

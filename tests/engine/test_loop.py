@@ -242,6 +242,16 @@ def test_a_tool_that_asks_for_it_is_given_the_context_and_the_call() -> None:
     assert loop.jobs[0].start() == "Ada in call-0"
 
 
+def test_a_tool_that_needs_a_context_is_not_begun_without() -> None:
+    def who(context: ToolContext[str]) -> str:
+        """Tell who asks."""
+        return context.value
+
+    with pytest.raises(InvalidRequestError, match="who takes a ToolContext, but there is no context: give context="):
+        ToolLoop("Hello", [who])
+    assert ToolLoop("Hello", [who], context="").status == "answering"
+
+
 def test_a_forced_choice_holds_for_the_first_turn() -> None:
     loop = begun()
     named = {"type": "function", "function": {"name": "add"}}

@@ -9,7 +9,7 @@ from datetime import date
 from enum import Enum
 from functools import partial, wraps
 from types import MethodType
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -138,6 +138,44 @@ def test_a_context_is_known_by_its_annotation(annotation: object) -> None:
     greet.__annotations__["hidden"] = annotation
     assert tool(greet).parameters["properties"] == {}
     assert give_text(greet, "{}", 5) == ToolContext(5, called("{}"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "needed"),
+    [
+        (ToolContext[User], True),
+        (Annotated[ToolContext[User], "described"], True),
+        (ToolContext[dict[str, int]], True),
+        (ToolContext[User | str], True),
+        (ToolContext[User | None], False),
+        (ToolContext[User] | None, False),
+        (ToolContext[None], False),
+        (ToolContext[object], False),
+        (ToolContext[Any], False),
+        (ToolContext[Literal["a"]], False),  # which is more than is looked at
+        (ToolContext, False),
+        (str, False),
+    ],
+    ids=str,
+)
+def test_a_context_is_needed_where_its_type_says_that_it_is_never_none(annotation: object, *, needed: bool) -> None:
+    def greet(word: str, hidden: object) -> object:
+        return word, hidden
+
+    def read(arguments: dict[str, object], hidden: object) -> object:
+        return arguments, hidden
+
+    for function in (greet, read):
+        function.__annotations__["hidden"] = annotation
+    assert tool(greet).needs_context is needed
+    assert Tool.from_schema("read", {"type": "object"}, read).needs_context is needed
+
+
+def test_a_function_of_no_module_can_be_a_tool() -> None:
+    code = "@tool\ndef double(x: int) -> int:\n    return 2 * x\n"
+    names: dict[str, Any] = {"tool": tool}
+    exec(code, names)  # noqa: S102 - as a sandbox or a runner of documentation does it
+    assert names["double"].parameters["required"] == ["x"]
 
 
 def test_a_context_does_not_change() -> None:
