@@ -47,6 +47,8 @@ def summarise(client: Nemotron, text: str) -> str:
 
 def main() -> None:
     """Read a document and print its summary."""
+    if len(sys.argv) != 2:
+        sys.exit("Which document? python examples/summarise.py document.txt")
     text = Path(sys.argv[1]).read_text(encoding="utf-8")
     with Nemotron() as client:
         client.models.list()  # a server of one's own tells its window there

@@ -22,7 +22,8 @@ from nemotron_client.testing.replies import Reply
 from nemotron_client.testing.transports import LEFT, Plug
 
 _OWN = "http://replayed/v1"
-_HOW_TO_RECORD = 'To record it: mode="record", or pytest --nemotron-cassettes=record.'
+_RECORDING = 'mode="record", or pytest --nemotron-cassettes=record.'
+_HOW_TO_RECORD = f"To record it: {_RECORDING}"
 
 Mode: TypeAlias = Literal["replay", "auto", "record", "off"]
 
@@ -135,7 +136,7 @@ class Cassette(Recorded, InProcess):
         if self._unused:
             numbers = ", ".join(str(number + 1) for number in sorted(self._unused))
             warnings.warn(
-                f"{self.path}: recording {numbers} of {count} was not asked for. {_HOW_TO_RECORD}",
+                f"{self.path}: recording {numbers} of {count} was not asked for. To record anew: {_RECORDING}",
                 UnusedRecordingWarning,
                 stacklevel=4,
             )

@@ -25,11 +25,18 @@ def tool_calls(*calls: tuple[str, Mapping[str, object] | str], text: str = "") -
     return Answer(text=text, tool_calls=tuple(_called(call, number) for number, call in enumerate(calls)))
 
 
-def cut(answer: Answer, *, after: int, end: End = "cut") -> Replying:
-    """Break an answer off: a stream after so many chunks (the role's is the first), a body before its end is told."""
+def cut(answer: Answer | str, *, after: int, end: End = "cut") -> Replying:
+    """Break an answer off: a stream after so many chunks (the role's is the first), a body before its end is told.
+
+    Raises:
+        TypeError: It is no answer.
+    """
+    whole = text(answer) if isinstance(answer, str) else answer
+    if not callable(whole):
+        raise TypeError(f"cut(...) is given {short(whole)}: give a text, or an answer such as tool_calls(...).")
 
     def respond(request: RecordedRequest) -> Reply:
-        reply = answer(request)
+        reply = whole(request)
         return replace(reply, end=end, chunks=None if reply.chunks is None else islice(reply.chunks, after))
 
     return respond

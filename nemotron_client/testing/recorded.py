@@ -102,8 +102,11 @@ class RecordedRequest:
 
         Raises:
             AssertionError: It asked something else; tells each difference.
+            TypeError: ``tools`` is one name, not a list of them.
         """
         __tracebackhide__ = True
+        if isinstance(tools, str):
+            raise TypeError(f"tools={tools!r}: give a list of names.")
         expected: dict[str, object] = {"question": question, "tokens": tokens, "model": model, "stream": stream}
         expected |= {
             "messages": None if messages is None else [*messages],

@@ -4,13 +4,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
+from nemotron_client._json import is_number
 from nemotron_client.testing.recorded import RecordedRequest
 
 MODEL = "mistralai/mistral-nemotron"
 
 End = Literal["close", "cut", "reset", "hang"]
+_ENDS = get_args(End)
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -39,6 +42,18 @@ class Reply:
     chunk_delay: float | None = None
     end: End = "close"
 
+    def __post_init__(self) -> None:
+        """Blame the line that wrote the script, not the request that it is sent for.
+
+        Raises:
+            TypeError: The status is no number.
+            ValueError: There is no such end.
+        """
+        if not is_number(self.status):
+            raise TypeError(f"The status of a reply is a number, not {self.status!r}.")
+        if self.end not in _ENDS:
+            raise ValueError(f"end={self.end!r}: give {', '.join(map(repr, _ENDS))}.")
+
     def encoded(self) -> tuple[Iterable[bytes], dict[str, str]]:
         """Return the body's chunks, and the headers (names in lower case) that tell of it."""
         headers: dict[str, str] = {}
@@ -62,8 +77,8 @@ class Reply:
 
 
 Replying: TypeAlias = Callable[[RecordedRequest], Reply]
-Scripted: TypeAlias = Reply | Replying
-"""A reply, or what makes one of the request: an `Answer`, or any function."""
+Scripted: TypeAlias = Reply | Callable[[RecordedRequest], Reply | Replying | str]
+"""A reply, or what makes one of the request: an `Answer`, or any function, also of one that returns an answer."""
 
 
 def error(
@@ -89,5 +104,5 @@ def problem(status: int, title: str, detail: str | None = None, *, headers: Mapp
 def error_body(status: int, message: str, type: str | None, param: str | None) -> dict[str, object]:
     """Return the body of an error of vLLM."""
     known = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError"}
-    kind = type or known.get(status) or HTTPStatus(status).phrase
+    kind = type or known.get(status) or _PHRASES.get(status, "Error")
     return {"error": {"message": message, "type": kind, "param": param, "code": status}}

@@ -20,6 +20,8 @@ from nemotron_client.testing.vllm import VLLM
 Personality: TypeAlias = Literal["vllm", "hosted"] | Hosted
 """How a server behaves beyond its script: as vLLM (and NIM, which wraps it), or as NVIDIA's hosted gateway."""
 
+_REPLIES = "give a text, tool_calls(...), error(...) or a Reply"
+
 
 class _Behaviour(Protocol):
     def refusal(self, request: RecordedRequest, served: Served) -> Reply | None: ...
@@ -111,7 +113,9 @@ class ScriptedServer(Recorded):
             if self._completed and None in paths:
                 self._beyond.append(request)
             return self._behaviour.answer(request, self._served)
-        return self._behaviour.finished(scripted if isinstance(scripted, Reply) else _made(scripted(request)), request)
+        return self._behaviour.finished(
+            scripted if isinstance(scripted, Reply) else _made(scripted(request), request), request
+        )
 
     def _next(self, paths: Sequence[str | None]) -> Scripted | None:
         for path in paths:
@@ -159,14 +163,17 @@ def _checked(reply: object) -> Scripted:
         return text(reply)
     if _is_scripted(reply):
         return reply
-    raise TypeError(f"{reply!r} is no reply: give a text, tool_calls(...), error(...), a Reply, or a function.")
+    raise TypeError(f"{reply!r} is no reply: {_REPLIES}, or a function.")
 
 
-def _made(reply: object) -> Reply:
-    if isinstance(reply, Reply):
-        return reply
-    told = f"A scripted function returned {reply!r}, not a Reply: text(...)(request) makes one, for example."
-    raise TypeError(f"{told} Only reply(...) and always(...) take a str as it is.")
+def _made(returned: object, request: RecordedRequest) -> Reply:
+    """Return the reply that a function means, which may return anything that a script may have."""
+    made = text(returned) if isinstance(returned, str) else returned
+    if callable(made):
+        made = made(request)
+    if isinstance(made, Reply):
+        return made
+    raise TypeError(f"A scripted function returned {returned!r}, which is no reply: {_REPLIES}.")
 
 
 def _shown(request: RecordedRequest) -> str:

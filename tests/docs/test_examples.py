@@ -130,6 +130,10 @@ def test_a_window_that_not_even_a_part_fits_is_told(monkeypatch: pytest.MonkeyPa
         assert tiny.posts == 0
 
 
+def test_no_document_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "summarise.py") == "Which document? python examples/summarise.py document.txt"
+
+
 def test_every_example_is_tested() -> None:
     tested = {command.split()[0] for command, _ in COMMANDS} | {"agent.py", "summarise.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

@@ -165,13 +165,13 @@ def test_the_table_of_failures_is_read() -> None:
 
 def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
     file = tmp_path / "test_summaries.py"
-    application, its_tests, an_asynchronous_one, *_ = blocks(TESTING)
-    file.write_text(application.code + its_tests.code + an_asynchronous_one.code)
+    application, its_tests, an_asynchronous_one, those_of_an_agent, *_ = blocks(TESTING)
+    file.write_text(application.code + its_tests.code + an_asynchronous_one.code + those_of_an_agent.code)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
     done = subprocess.run(  # noqa: S603 - nothing in it comes from outside
         command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    assert "4 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

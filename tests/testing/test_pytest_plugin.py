@@ -115,7 +115,7 @@ def test_an_unused_recording_is_among_the_warnings(run: Run) -> None:
     once = twice.format("http://elsewhere/v1").replace('ask(client, "Two")', "")
     done = run(once, "-W", "always")  # here they would be errors
     done.assert_outcomes(passed=1, warnings=1)
-    done.stdout.fnmatch_lines(["*UnusedRecordingWarning: *recording 2 of 2 was not asked for*"])
+    done.stdout.fnmatch_lines(["*UnusedRecordingWarning: *recording 2 of 2 was not asked for. To record anew: *"])
 
 
 def test_what_else_is_to_be_taken_out_is_a_fixture(run: Run, pytester: pytest.Pytester) -> None:

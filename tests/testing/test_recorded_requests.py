@@ -56,6 +56,11 @@ def test_what_is_right_passes_and_what_is_not_given_is_not_looked_at(request_: R
     request_.assert_asked(messages=tuple(request_.messages))
 
 
+def test_tools_are_a_list_of_names(request_: RecordedRequest) -> None:
+    with pytest.raises(TypeError, match=r"tools='get_weather': give a list of names"):
+        request_.assert_asked(tools="get_weather")
+
+
 def test_every_difference_is_told_at_once(request_: RecordedRequest) -> None:
     assert told(
         request_, question="Weather in Rome?", tools=["get_weather", "get_time"], stream=False, temperature=1, top_p=1

@@ -3,15 +3,13 @@
 import itertools
 import select
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import httpx2
 import pytest
 
-from nemotron_client.testing import (
-    MockServer,
-    Reply,
-    text,
-)
+from nemotron_client.testing import MockServer, Reply, cut, error, problem, text
 from tests.testing.wire import Chat, connect, read_to_end, read_until
 
 
@@ -137,3 +135,22 @@ def test_a_replys_own_delay_between_chunks_goes_before_the_servers(http: httpx2.
     with MockServer(chunk_delay=60) as server:
         server.reply(Reply(chunks=[b"1", b"2", b"3"], chunk_delay=0.0))
         assert http.post(f"{server.base_url}/completions").content == b"123"
+
+
+def test_what_no_reply_can_have_is_refused_where_the_script_is_written() -> None:
+    wrong: Any = None  # what no checker lets pass
+    for make, told in (
+        (lambda: Reply(end=wrong), "end=None: give 'close', 'cut', 'reset', 'hang'"),
+        (lambda: Reply(status=wrong), "The status of a reply is a number, not None"),
+        (lambda: error(wrong, "busy"), "The status of a reply is a number, not None"),
+        (lambda: problem(wrong, "busy"), "The status of a reply is a number, not None"),
+        (lambda: cut(wrong, after=1), r"cut\(...\) is given None: give a text, or an answer such as tool_calls"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told):
+            make()
+
+
+def test_an_error_may_have_a_status_that_no_specification_knows() -> None:
+    body = error(529, "overloaded").body
+    assert isinstance(body, Mapping)
+    assert body["error"] == {"message": "overloaded", "type": "Error", "param": None, "code": 529}

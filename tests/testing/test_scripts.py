@@ -6,13 +6,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from nemotron_client import Nemotron
+from nemotron_client import APIConnectionError, Nemotron
 from nemotron_client.testing import (
     FakeServer,
     MockServer,
     RecordedRequest,
     Reply,
     ScriptWarning,
+    cut,
     error,
     problem,
     text,
@@ -91,14 +92,14 @@ def test_a_function_that_fails_fails_the_test_and_the_client_gets_a_500_that_it_
 
 def test_leaving_the_block_tells_of_a_function_that_returned_no_reply(http: httpx2.Client) -> None:
     def forgot(_: RecordedRequest) -> Any:  # noqa: ANN401 - what no checker lets pass
-        return text("x")
+        return None
 
     def serve() -> None:
         with MockServer() as server:
             server.always(forgot)
             assert post(http, server).status_code == 500
 
-    with pytest.raises(TypeError, match=r"returned Answer\(text='x'.*, not a Reply"):
+    with pytest.raises(TypeError, match=r"returned None, which is no reply: give a text, tool_calls"):
         serve()
 
 
@@ -146,12 +147,11 @@ def either(request: pytest.FixtureRequest) -> FakeServer | MockServer:
     return kind()
 
 
-def ask(server: FakeServer | MockServer, question: str) -> None:
+def ask(server: FakeServer | MockServer, question: str) -> str:
     if isinstance(server, FakeServer):
-        server.client().chat.completions.create(messages=question)
-    else:
-        with Nemotron(base_url=server.base_url, model=MODEL) as client:
-            client.chat.completions.create(messages=question)
+        return server.client().chat.completions.create(messages=question).text
+    with Nemotron(base_url=server.base_url, model=MODEL) as client:
+        return client.chat.completions.create(messages=question).text
 
 
 def test_a_script_that_is_not_asked_for_to_its_end_is_told(either: FakeServer | MockServer) -> None:
@@ -230,13 +230,24 @@ def test_the_script_of_another_path_says_nothing_of_completions() -> None:
     assert notes(failed) == []
 
 
-def test_a_text_that_a_function_returns_is_refused_with_what_would_be_right() -> None:
-    def forgot(_: RecordedRequest) -> Any:  # noqa: ANN401 - what no checker lets pass
-        return "Hello"
+@pytest.mark.parametrize(
+    "returned",
+    ["Once", text("Once"), Reply(body={"choices": [{"message": {"content": "Once"}}]})],
+    ids=["text", "answer", "reply"],
+)
+def test_a_function_may_return_what_a_script_may_have(
+    returned: Reply | Callable[[RecordedRequest], Reply] | str, either: FakeServer | MockServer
+) -> None:
+    with either as server:
+        server.always(lambda _: returned)
+        assert ask(server, "Hello") == "Once"
 
-    fake = FakeServer(forgot)
-    with pytest.raises(TypeError, match=r"returned 'Hello', not a Reply: .* Only reply\(\.\.\.\) and always"):
-        ask(fake, "Hello")
+
+def test_a_function_may_return_what_cuts_an_answer(either: FakeServer | MockServer) -> None:
+    with either as server:
+        server.always(lambda request: cut(f"You said: {request.question}", after=2))
+        with pytest.raises(APIConnectionError):
+            ask(server, "Hello")
 
 
 def test_what_a_server_says_by_itself_is_no_mistake_of_a_script(either: FakeServer | MockServer) -> None:
