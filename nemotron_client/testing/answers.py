@@ -21,7 +21,7 @@ from nemotron_client.testing.counting import answer_tokens
 from nemotron_client.testing.forms import StreamOptions
 from nemotron_client.testing.limits import MOST_CHOICES
 from nemotron_client.testing.recorded import RecordedRequest, text_of
-from nemotron_client.testing.replies import MODEL, Reply
+from nemotron_client.testing.replies import MODEL, Reply, error
 from nemotron_client.testing.tokenizing import END, call_ids, prompt_ids, prompts, shared_ids, spelled
 
 CREATED = 1_767_225_600  # 2026-01-01: a clock would make two equal answers differ
@@ -84,6 +84,8 @@ class Asked(BaseModel):
     logprobs: bool | int | None = None
     top_logprobs: int | None = None
     prompt_logprobs: int | None = None
+    logprob_token_ids: list[int] | None = None
+    use_beam_search: bool | None = False
     return_token_ids: bool | None = None
     return_tokens_as_token_ids: bool | None = None
 
@@ -226,7 +228,7 @@ class _Rendering:
         return {"text": spoken, "logprobs": chances, **ends, **told, "routed_experts": None}
 
     def _told_of_prompt(self, index: int) -> dict[str, object]:
-        most = self._asked.prompt_logprobs
+        most = None if self._asked.use_beam_search else self._asked.prompt_logprobs
         if most is None and self._asked.echo:
             most = self._asked.top_logprobs or 0 if self._chat else self._alternatives
         ids = self._prompt_of(index) if most is not None or self._asked.return_token_ids else []
@@ -263,16 +265,20 @@ class _Rendering:
         most = self._alternatives
         if most is None:
             return None
-        as_ids = bool(self._asked.return_tokens_as_token_ids)
+        as_ids, wanted = bool(self._asked.return_tokens_as_token_ids), self._asked.logprob_token_ids or ()
         if self._chat:
-            return logprobs.of_chat(ids, most, as_ids=as_ids)
-        return logprobs.of_text(ids, most, offset=offset, begins=begins, as_ids=as_ids)
+            return logprobs.of_chat(ids, most, wanted, as_ids=as_ids)
+        return logprobs.of_text(ids, most, wanted, offset=offset, begins=begins, as_ids=as_ids)
 
     # --- As a stream ---
 
     def _chunks(self, head: Mapping[str, object]) -> Iterator[bytes]:
+        unsendable = self._unsendable
         if self._chat:
-            yield from self._beginning(head)
+            yield from self._beginning(head, echoes=unsendable is None)
+        if unsendable is not None:
+            yield failure(error(400, f"Error serializing to JSON: UnicodeEncodeError: {unsendable}"))
+            return
         part = self._part_of_chat if self._chat else self._part_of_text
         done = said = 0
         for number, piece in enumerate(self._pieces, 1):
@@ -289,14 +295,24 @@ class _Rendering:
             usage = {**self._counted(), **self._answer.usage}
             yield _event({**head, "choices": [], "usage": usage, "system_fingerprint": FINGERPRINT})
 
-    def _beginning(self, head: Mapping[str, object]) -> Iterator[bytes]:
+    @property
+    def _unsendable(self) -> UnicodeEncodeError | None:
+        """What is wrong with the text before a streamed answer, if that has half a character."""
+        try:
+            for index in range(self._count):
+                self._echoed(index).encode()
+        except UnicodeEncodeError as wrong:
+            return wrong
+        return None
+
+    def _beginning(self, head: Mapping[str, object], *, echoes: bool) -> Iterator[bytes]:
         """Yield what comes before a chat's answer: the role, and the answer that is continued if it is wanted."""
         role = {"delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
         ids = (self._prompt_of(0) or None) if self._asked.return_token_ids else None
         rest = {**self._usage_so_far(0), "prompt_token_ids": ids, "prompt_text": None}
         indexes = range(self._count)
         yield from (_event({**head, "choices": [{"index": index, **role}], **rest}) for index in indexes)
-        if echoed := self._echoed(0):
+        if (echoed := self._echoed(0)) and echoes:
             again = {"delta": {"content": echoed}, "logprobs": None, "finish_reason": None}
             yield from (_event({**head, "choices": [{"index": index, **again}]}) for index in indexes)
 
@@ -341,6 +357,11 @@ def _fields_of(request: RecordedRequest) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if is_object(fields) else {}
+
+
+def failure(refusal: Reply) -> bytes:
+    """Return the event that tells of a refusal within a stream; with spaces, unlike all other events of vLLM."""
+    return f"data: {json.dumps(refusal.body)}\n\n".encode()
 
 
 def _event(document: Mapping[str, object]) -> bytes:

@@ -21,7 +21,7 @@ _LONGEST_SHOWN = 200  # characters
 _BRANCHES = frozenset(
     {
         *("NamedChoice", "ResponseFormat", "StructuralTag", "TokenizedChat", "TokenizedText"),
-        *("arguments", "bytes", "int", "str"),
+        *("arguments", "bytes", "float", "int", "str"),
     }
 )
 
@@ -46,12 +46,21 @@ def chat_body(fields: _Fields) -> ChatBody:
     Raises:
         Malformed: It has another form.
     """
-    for each in [fields.get("messages", ()), *_called(fields)]:
-        if each is None or isinstance(each, int | float):
-            raise Malformed(error(400, f"'{type(each).__name__}' object is not iterable"))
+    check_lists(fields)
     body = _read(_CHAT, fields)
     _check_calls(fields["messages"])
     return body
+
+
+def check_lists(fields: _Fields) -> None:
+    """Look for messages and calls that are no list, at which vLLM stumbles before it reads the rest.
+
+    Raises:
+        Malformed: There are such.
+    """
+    for each in [fields.get("messages", ()), *_called(fields)]:
+        if each is None or isinstance(each, int | float):
+            raise Malformed(error(400, f"'{type(each).__name__}' object is not iterable"))
 
 
 def _called(fields: _Fields) -> Iterator[object]:

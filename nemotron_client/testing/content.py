@@ -8,16 +8,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from nemotron_client._json import is_array, is_object
-from nemotron_client.testing.limits import refused
 from nemotron_client.testing.message_forms import AnswerParts, Parts, TextParts
+from nemotron_client.testing.refusals import refused
 from nemotron_client.testing.replies import Reply, error
 
-_OF_USER: TypeAdapter[Parts] = TypeAdapter(Parts)
-_OF_ASSISTANT: TypeAdapter[AnswerParts] = TypeAdapter(AnswerParts)
-_OTHER: TypeAdapter[TextParts] = TypeAdapter(TextParts)
+_OPEN = ConfigDict(extra="allow")
+_OF_USER: TypeAdapter[Parts] = TypeAdapter(Parts, config=_OPEN)
+_OF_ASSISTANT: TypeAdapter[AnswerParts] = TypeAdapter(AnswerParts, config=_OPEN)
+_OTHER: TypeAdapter[TextParts] = TypeAdapter(TextParts, config=_OPEN)
 
 _NOT_MULTIMODAL = "The model is not multimodal."
 _TYPES = (

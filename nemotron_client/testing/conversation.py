@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from nemotron_client.testing.tokenizing import last_nine
 from nemotron_client.tokens import content_text
 
 Message: TypeAlias = Mapping[str, Any]
@@ -73,7 +74,7 @@ def _unpaired(messages: Sequence[Message], *, hosted: bool) -> Iterator[str]:
     turn = _Turn()
     for message in messages[1:]:  # mistral-common doesn't see the calls of the first message
         if message["role"] == "tool":
-            known = message.get("tool_call_id")
+            known = _known(message.get("tool_call_id"), hosted=hosted)
             if known in turn.answered:
                 yield f"Duplicate tool call id {known} in tool results"
             if known not in turn.called:
@@ -84,11 +85,16 @@ def _unpaired(messages: Sequence[Message], *, hosted: bool) -> Iterator[str]:
                 yield _UNEQUAL
             turn = _Turn()
             for call in message.get("tool_calls") or ():
-                if call.get("id") in turn.called:
-                    yield f"Duplicate tool call id {call.get('id')} in assistant message"
-                turn.called.add(str(call.get("id")))
+                known = _known(call.get("id"), hosted=hosted)
+                if known in turn.called:
+                    yield f"Duplicate tool call id {known} in assistant message"
+                turn.called.add(str(known))
     if hosted and turn.is_open:
         yield _UNEQUAL
+
+
+def _known(call: object, *, hosted: bool) -> object:
+    return call if hosted else last_nine(call)
 
 
 def _wrong_content(message: Message, *, hosted: bool) -> Iterator[str]:

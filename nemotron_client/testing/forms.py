@@ -6,7 +6,7 @@ which tells that its name is not in vLLM's words. Pure.
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from nemotron_client.testing.message_forms import AnyMessage
@@ -18,7 +18,12 @@ _Signed: TypeAlias = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _Stop: TypeAlias = str | Annotated[list[str], Field(max_length=4)] | None
 
 
-class Function(BaseModel):
+class _Open(BaseModel):
+    # Fields of other names are let pass, and their names read: half a character can't be one.
+    model_config = ConfigDict(extra="allow")
+
+
+class Function(_Open):
     """What a tool is."""
 
     name: str
@@ -27,33 +32,33 @@ class Function(BaseModel):
     strict: bool | None = None
 
 
-class _Tool(BaseModel):
+class _Tool(_Open):
     type: Literal["function"] = "function"
     function: Function
 
 
-class _JSONSchema(BaseModel):
+class _JSONSchema(_Open):
     name: str
     description: str | None = None
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(_Open):
     """How an answer is asked for in JSON, as OpenAI has it."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: _JSONSchema | None = None
 
 
-class StructuralTag(BaseModel):
+class StructuralTag(_Open):
     """A structural tag of vLLM's newer form."""
 
     type: Literal["structural_tag"]
     format: Any
 
 
-class _LegacyStructuralTag(BaseModel):
+class _LegacyStructuralTag(_Open):
     type: Literal["structural_tag"]
     structures: list[dict[str, Any]]
     triggers: list[str]
@@ -65,25 +70,25 @@ _Auto: TypeAlias = Literal["auto"]
 _Required: TypeAlias = Literal["required"]
 
 
-class _Named(BaseModel):
+class _Named(_Open):
     name: str
 
 
-class NamedChoice(BaseModel):
+class NamedChoice(_Open):
     """The tool that is to be called."""
 
     function: _Named
     type: Literal["function"] = "function"
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Open):
     """What the chunks of a stream tell besides."""
 
     include_usage: bool | None = False
     continuous_usage_stats: bool | None = False
 
 
-class StructuredOutputs(BaseModel):
+class StructuredOutputs(_Open):
     """What an answer is held to, in vLLM's own way of asking; `response_format` comes to the same."""
 
     json_: str | dict[str, Any] | None = Field(default=None, alias="json")
@@ -106,7 +111,7 @@ class RepetitionDetectionParams:
     min_count: int = 0
 
 
-class Body(BaseModel):
+class Body(_Open):
     """What requests for chat completions and text completions have in common."""
 
     model: str | None = None
@@ -147,7 +152,7 @@ class Body(BaseModel):
     return_tokens_as_token_ids: bool | None = None
     return_token_ids: bool | None = None
     return_token_offsets: bool | None = False
-    cache_salt: str | None = None
+    cache_salt: Annotated[str, Field(min_length=1)] | None = None
     kv_transfer_params: dict[str, Any] | None = None
     ec_transfer_params: dict[str, Any] | None = None
     vllm_xargs: dict[str, str | int | float | list[str | int | float]] | None = None
@@ -223,7 +228,7 @@ class TextBody(Body):
         return self.logprobs
 
 
-class TokenizedText(BaseModel):
+class TokenizedText(_Open):
     """A body for /tokenize that has a text."""
 
     model: str | None = None
@@ -232,7 +237,7 @@ class TokenizedText(BaseModel):
     return_token_strs: bool | None = False
 
 
-class TokenizedChat(BaseModel):
+class TokenizedChat(_Open):
     """A body for /tokenize that has a conversation."""
 
     model: str | None = None
@@ -244,7 +249,7 @@ class TokenizedChat(BaseModel):
     tools: list[_Tool] | None = None
 
 
-class Detokenized(BaseModel):
+class Detokenized(_Open):
     """A body for /detokenize."""
 
     model: str | None = None

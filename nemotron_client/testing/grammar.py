@@ -14,7 +14,7 @@ from string import ascii_lowercase, ascii_uppercase, digits, punctuation
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.forms import Body, ChatBody, Function, NamedChoice, ResponseFormat, StructuredOutputs
-from nemotron_client.testing.schemas import Schema, is_deep, schema_of
+from nemotron_client.testing.schemas import Schema, is_deep, of_format, schema_of
 from nemotron_client.testing.tokenizing import ARGUMENTS, CALL
 
 try:
@@ -49,6 +49,7 @@ def grammar_error(body: Body) -> str | None:
         return "The JSON schema is nested too deeply: objects and arrays may nest at most 64 levels"
     try:
         grammar = _grammar(body)
+        (grammar or "").encode()
     except ValueError as wrong:
         return f"Invalid grammar specification: {wrong}"
     if grammar is None:
@@ -109,15 +110,22 @@ def _grammar(body: Body) -> str | None:
         return grammar_from("regex", outputs.regex)
     if outputs is not None and outputs.grammar is not None:
         return grammar_from("grammar", outputs.grammar)
+    if outputs is not None and outputs.choice:
+        return f"start: {' | '.join(map(json.dumps, outputs.choice))}"
     if isinstance(body, ChatBody):
         return of_conversation(body)
+    if outputs is not None and isinstance(outputs.json_, str) and of_format(body.response_format) is None:
+        return _of_json(outputs.json_)
     schema = schema_of(body)
-    is_given = schema is not None or (outputs is not None and outputs.json_ is not None)  # as null in a text
-    return _of_schema(schema) if is_given else None
+    return None if schema is None else _of_schema(schema)
 
 
 def _of_schema(schema: object) -> str:
-    return LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_flexible": True})
+    return _of_json(json.dumps(schema))
+
+
+def _of_json(schema: str) -> str:
+    return LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": True})
 
 
 def of_conversation(body: ChatBody) -> str | None:

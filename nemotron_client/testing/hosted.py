@@ -14,13 +14,14 @@ from uuid import UUID
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.bodies import chat_body, first, text_body
+from nemotron_client.testing.contradictions import contradictions
 from nemotron_client.testing.conversation import broken_rule
 from nemotron_client.testing.forms import TextBody
-from nemotron_client.testing.limits import contradictions, impossible
+from nemotron_client.testing.limits import impossible
 from nemotron_client.testing.model import Served, completion
 from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest
 from nemotron_client.testing.replies import Reply, error, problem
-from nemotron_client.testing.vllm import sendable, unreadable_conversation, wrong_prompt
+from nemotron_client.testing.vllm import of_its_path, sendable, unreadable_conversation, wrong_prompt
 
 _LARGEST = 26_214_400  # bytes of a body
 _MINUTE = 60.0
@@ -95,7 +96,8 @@ class Hosted:
         refused = self._of_gateway(request, served)
         if refused is not None:
             return refused
-        worker = first(_refusals(request, served)) or completion(request, served.max_model_len)
+        asked = of_its_path(request)
+        worker = first(_refusals(asked, served)) or completion(asked, served.max_model_len)
         return self.finished(sendable(worker), request)
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:
@@ -162,7 +164,7 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     if unknown := [name for name in fields if name not in _FIELDS]:
         told = f"Validation: Unsupported parameter(s): {', '.join(unknown)}"
         yield Reply(status=400, body={"message": told, "type": "Bad Request", "code": 400})
-    yield from contradictions(fields)
+    yield from contradictions(fields, chat=request.path == CHAT)
     body = chat_body(fields) if request.path == CHAT else text_body(fields)
     wanted = body.most_tokens or 0
     yield from impossible(body, served.max_model_len)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from nemotron_client._json import is_array, is_object, short
-from nemotron_client.testing.answers import DONE, Answer, words
+from nemotron_client.testing.answers import DONE, Answer, failure, words
 from nemotron_client.testing.recorded import RecordedRequest
 from nemotron_client.testing.replies import End, Reply, Replying, error
 
@@ -55,9 +55,7 @@ def begun(refusal: Reply, text: str = "") -> Replying:
         if reply.chunks is None:
             return refusal
         before = islice(reply.chunks, 1 + len(words(text)) if text else 0)
-        # With spaces, unlike all other events of vLLM.
-        event = f"data: {json.dumps(refusal.body)}\n\n"
-        return replace(reply, chunks=chain(before, [event.encode(), DONE]))
+        return replace(reply, chunks=chain(before, [failure(refusal), DONE]))
 
     return respond
 

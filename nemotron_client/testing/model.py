@@ -14,14 +14,16 @@ from nemotron_client._json import is_array, is_object
 from nemotron_client.testing.answers import Answer, choices_of
 from nemotron_client.testing.bodies import chat_body, text_body
 from nemotron_client.testing.counting import answer_tokens
+from nemotron_client.testing.engine import refused_by_engine
 from nemotron_client.testing.forms import Body
-from nemotron_client.testing.limits import refused_by_engine
 from nemotron_client.testing.lines import begun
 from nemotron_client.testing.recorded import CHAT, RecordedRequest, text_of
+from nemotron_client.testing.refusals import without_paths
 from nemotron_client.testing.replies import Reply
 from nemotron_client.testing.schemas import is_compiled, malformed, pointed, schema_of
 from nemotron_client.testing.tokenizing import first_tokens, spelled, text_ids
 
+_OF_NO_MATTER_TO_BEAMS = {"structured_outputs": None, "response_format": None, "stop": None, "stop_token_ids": None}
 _LONGEST_FILLED = 20_000  # characters
 _BY_FORMAT = {
     "date": "2026-01-01",
@@ -60,14 +62,18 @@ def completion(request: RecordedRequest, window: int) -> Reply:
     """
     body = text_body(request.json) if request.path != CHAT else chat_body(request.json)
     if (refusal := next(refused_by_engine(body), None)) is not None:
-        return begun(refusal)(request)
+        return begun(without_paths(refusal))(request)
+    if body.use_beam_search:
+        body = body.model_copy(update=_OF_NO_MATTER_TO_BEAMS)
     said = _said(request.json, body)
     wanted = body.most_tokens
-    limit = min(window if wanted is None else wanted, window - request.tokens)
+    limit = max(0, min(window if wanted is None else wanted, window - request.tokens))
     if (stopped := _stopped(said, body)) is not None and stopped.tokens <= limit:
         return _counted(stopped.answer, request, stopped.tokens)(request)
     fits = answer_tokens(said.text, said.tool_calls, ended=True) <= limit
-    return (said if fits else _shortened(said, request, limit))(request)
+    # vLLM tells of a token even where a prompt is only repeated, but not of beams that have none.
+    made = max(limit, 0 if body.use_beam_search else 1)
+    return (said if fits else _shortened(said, request, limit, made))(request)
 
 
 def _counted(answer: Answer, request: RecordedRequest, tokens: int) -> Answer:
@@ -102,8 +108,7 @@ def _stopped(said: Answer, body: Body) -> _Stopped | None:
     return _Stopped(Answer(text=text, finish_reason="stop", stop_reason=stop), answer_tokens(made, (), ended=False))
 
 
-def _shortened(said: Answer, request: RecordedRequest, limit: int) -> Answer:
-    made = max(limit, 1)  # vLLM tells of one even where a prompt is only repeated
+def _shortened(said: Answer, request: RecordedRequest, limit: int, made: int) -> Answer:
     if not said.tool_calls:
         return _counted(Answer(text=first_tokens(said.text, limit), finish_reason="length"), request, made)
     ((name, arguments),) = said.tool_calls

@@ -16,7 +16,8 @@ from nemotron_client.testing.counting import prompt_tokens
 from nemotron_client.testing.redaction import is_secret_header
 
 CHAT = "/v1/chat/completions"
-COMPLETIONS = (CHAT, "/v1/completions")
+TEXT = "/v1/completions"
+COMPLETIONS = (CHAT, TEXT)
 
 _NOT_SENT = "(not sent)"
 _NOT_OPTIONS = frozenset({"model", "messages", "prompt", "tools", "stream"})

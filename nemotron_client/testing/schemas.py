@@ -16,7 +16,10 @@ _DEEPEST = 64
 def is_compiled(body: Body) -> bool:
     """Tell a request of which a compiler makes a grammar: of what its answer, or its tools' arguments, must be like."""
     outputs, wanted = body.structured_outputs, body.response_format
-    by_outputs = outputs is not None and (outputs.regex, outputs.grammar, outputs.json_) != (None, None, None)
+    by_outputs = outputs is not None and (
+        (outputs.regex, outputs.grammar, outputs.json_) != (None, None, None)
+        or any(has_half_character(choice) for choice in outputs.choice or ())  # the only ones that it refuses
+    )
     tools = (body.tools or ()) if isinstance(body, ChatBody) else ()
     return (
         by_outputs
@@ -25,9 +28,14 @@ def is_compiled(body: Body) -> bool:
     )
 
 
+def has_half_character(text: str) -> bool:
+    """Tell a text that UTF-8 can't hold."""
+    return text != text.encode(errors="replace").decode()
+
+
 def schema_of(body: Body) -> object:
     """Return the JSON schema that the answer shall follow, or what stands in its place; None if there is none."""
-    by_outputs, by_format = _of_outputs(body.structured_outputs), _of_format(body.response_format)
+    by_outputs, by_format = _of_outputs(body.structured_outputs), of_format(body.response_format)
     # vLLM puts the second in the place of the first; of a conversation it refuses both.
     first, second = (by_outputs, by_format) if isinstance(body, ChatBody) else (by_format, by_outputs)
     return second if first is None else first
@@ -47,7 +55,8 @@ def read(text: str) -> object:
     return document
 
 
-def _of_format(wanted: object) -> Schema | None:
+def of_format(wanted: object) -> Schema | None:
+    """Return the JSON schema of a `response_format`."""
     if not isinstance(wanted, ResponseFormat) or wanted.type != "json_schema" or wanted.json_schema is None:
         return None
     return wanted.json_schema.json_schema

@@ -82,8 +82,9 @@ def _truncated(ids: list[int], fields: Mapping[str, Any]) -> list[int]:
 
 def _whole_prompts(fields: Mapping[str, Any]) -> list[list[int]]:
     if "messages" not in fields:
+        start = [START] if fields.get("add_special_tokens", True) else []
         return [
-            [START, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))
+            [*start, *text_ids(each)] if isinstance(each, str) else [*each] for each in prompts(fields.get("prompt"))
         ]
     messages = fields["messages"]
     if not messages or not is_array(messages):
@@ -153,7 +154,7 @@ def _in_order_of_calls(messages: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     for role, group in groupby(messages, key=itemgetter("role")):
         run = [*group]
         if role == "assistant":
-            order += [call["id"] for message in run for call in message.get("tool_calls") or ()]
+            order += [str(last_nine(call["id"])) for message in run for call in message.get("tool_calls") or ()]
         elif role == "tool":
             places = {known: place for place, known in enumerate(order)}
             places = {**{known: len(order) + place for place, known in enumerate(map(_answered, run))}, **places}
@@ -163,8 +164,12 @@ def _in_order_of_calls(messages: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _answered(message: Mapping[str, Any]) -> str:
-    known: str = message["tool_call_id"]
-    return known
+    return str(last_nine(message["tool_call_id"]))
+
+
+def last_nine(known: object) -> object:
+    """Return as much of a call's id as vLLM looks at."""
+    return known[-9:] if isinstance(known, str) else known
 
 
 def _between(marks: tuple[int, int], text: str) -> list[int]:

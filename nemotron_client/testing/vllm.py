@@ -5,7 +5,7 @@ Pure: request in, reply out. Measured on a real one, and compared with its answe
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from nemotron_client._json import is_array, is_object
 from nemotron_client.testing import pages
 from nemotron_client.testing.bodies import (
     chat_body,
+    check_lists,
     detokenize_body,
     first,
     invalid,
@@ -21,12 +22,14 @@ from nemotron_client.testing.bodies import (
     tokenize_body,
 )
 from nemotron_client.testing.content import in_words_of_vllm, wrong_parts
+from nemotron_client.testing.contradictions import contradictions, wrong_when_read
 from nemotron_client.testing.conversation import broken_rule
 from nemotron_client.testing.forms import ChatBody, Detokenized, TextBody, TokenizedChat, TokenizedText
-from nemotron_client.testing.limits import MOST_CHOICES, contradictions, impossible, refused
+from nemotron_client.testing.limits import MOST_CHOICES, impossible
 from nemotron_client.testing.message_forms import ThinkChunk
 from nemotron_client.testing.model import Served, completion
-from nemotron_client.testing.recorded import CHAT, COMPLETIONS, RecordedRequest, is_deeper
+from nemotron_client.testing.recorded import CHAT, COMPLETIONS, TEXT, RecordedRequest, is_deeper
+from nemotron_client.testing.refusals import refused, without_paths
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.tokenizing import CONTROLS, START, VOCABULARY, prompt_ids, prompts, spelled, text_ids
 
@@ -49,22 +52,35 @@ class VLLM:
 
     def answer(self, request: RecordedRequest, served: Served) -> Reply:
         """Return its pages, a refusal in its words, or a completion."""
-        page = pages.page(request, served, posted=(*COMPLETIONS, _TOKENIZE, _DETOKENIZE))
-        reply = page or _unreadable(request) or first(_refusals(request, served)) or _answered(request, served)
-        return sendable(reply)
+        refusal = pages.page(request, served, posted=(*COMPLETIONS, _TOKENIZE, _DETOKENIZE)) or _unreadable(request)
+        return sendable(refusal or _answer(of_its_path(request), served))
 
     def finished(self, reply: Reply, request: RecordedRequest) -> Reply:  # noqa: ARG002 - as the gateway's, which needs it
         """Return a reply as it leaves the server: as it is."""
         return reply
 
 
+def _answer(request: RecordedRequest, served: Served) -> Reply:
+    return first(_refusals(request, served)) or _answered(request, served)
+
+
+def of_its_path(request: RecordedRequest) -> RecordedRequest:
+    """Return a request without what only one for the other kind of completion has, which is let pass."""
+    foreign = {CHAT: "prompt", TEXT: "messages"}.get(request.path)
+    if foreign not in request.json:
+        return request
+    own = {name: value for name, value in request.json.items() if name != foreign}
+    return replace(request, body=json.dumps(own).encode())
+
+
 def sendable(reply: Reply) -> Reply:
-    """Return a refusal, or what vLLM says where that repeats half a character, which can't be sent."""
+    """Return a refusal as it is sent, or what vLLM says where that repeats half a character, which can't be."""
+    told = without_paths(reply)
     try:
-        reply.encoded()
+        told.encoded()
     except UnicodeEncodeError as wrong:
         return error(400, str(wrong))
-    return reply
+    return told
 
 
 def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -> Iterator[Reply]:
@@ -74,6 +90,8 @@ def unreadable_conversation(messages: Sequence[Mapping[str, Any]], model: str) -
     for message in messages:
         if "role" not in message:  # one of OpenAI's Harmony
             yield error(500, "'Message' object has no attribute 'get'")
+        if is_object(message.get("content")):  # whose names are taken for parts
+            yield from wrong_parts({**message, "content": [*message["content"]]}, model)
         if message.get("role") not in _ROLES:
             yield error(400, f"Unknown message role: {message.get('role')}")
         for name in ("content", "tool_call_id"):
@@ -128,13 +146,19 @@ def _refusals(request: RecordedRequest, served: Served) -> Iterator[Reply]:
     if request.path in (_TOKENIZE, _DETOKENIZE):
         yield from _wrong_tokens(request, served)
         return
-    yield from contradictions(fields)
+    yield from contradictions(fields, chat=request.path == CHAT)
+    if request.path == CHAT:
+        check_lists(fields)
+    yield from wrong_when_read(fields)
     body = chat_body(fields) if request.path == CHAT else text_body(fields)
+    if isinstance(body, TextBody) and body.use_beam_search and body.stream:
+        yield error(400, "Streaming is not currently supported with beam search")
     yield from _wrong_model(body.model, served)
     if body.most_tokens is not None and body.most_tokens > served.max_model_len:
         most, window = body.most_tokens, served.max_model_len
-        told = f"max_tokens={most} cannot be greater than max_model_len={window}. Please request fewer output tokens."
-        yield refused(told, "max_tokens", most)
+        name = "max_completion_tokens" if isinstance(body, ChatBody) and body.max_completion_tokens else "max_tokens"
+        told = f"{name}={most} cannot be greater than max_model_len={window}. Please request fewer output tokens."
+        yield refused(told, name, most)
     if isinstance(body, ChatBody):
         yield from _unsupported(body)
         yield from _wrong_conversation(fields, served)
@@ -199,12 +223,10 @@ def _unsupported(body: ChatBody) -> Iterator[Reply]:
 def wrong_prompt(body: TextBody) -> Iterator[Reply]:
     """Yield what vLLM has against a prompt."""
     prompt = body.prompt
-    if not prompt and prompt != [] and body.prompt_embeds in (None, []):
-        yield refused("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
     if body.suffix is not None:
         yield error(400, "suffix is only supported for models with FIM completion rendering", param="suffix")
     choices = body.n * len(prompts(prompt))
-    if choices > MOST_CHOICES:  # a limit of this server's own
+    if body.n <= MOST_CHOICES < choices:  # a limit of this server's own
         yield refused(f"A test server makes {MOST_CHOICES} choices at most, not {choices}.", "n", body.n)
     if body.prompt_embeds not in (None, []):
         yield refused("You must set `--enable-prompt-embeds` to input `prompt_embeds`.", "prompt_embeds")

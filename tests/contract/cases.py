@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from nemotron_client.testing.replies import MODEL
+from tests.contract import stages, sweep
 from tests.contract.constraints import HELD, SCHEMAS, STRICT, formed
 from tests.contract.cut_calls import CUT_CALLS
 from tests.contract.cut_calls import said as said_in
@@ -301,7 +302,22 @@ def _cases() -> Iterator[tuple[str, Case]]:
         yield f"{method} {path}", Case(method, path, None)
 
 
-CASES = dict(_cases())
+def _stages() -> Iterator[tuple[str, Case]]:
+    for name, fields in stages.named(stages.EITHER + stages.CHAT):
+        whole = {"model": MODEL, "messages": [user("Hello")], "max_tokens": 2, **fields}
+        yield f"chat, stages: {name}", Case("POST", "/v1/chat/completions", whole)
+    for name, fields in stages.named(stages.EITHER + stages.TEXT):
+        yield (
+            f"text, stages: {name}",
+            Case("POST", "/v1/completions", {"model": MODEL, "prompt": "Hello", "max_tokens": 2, **fields}),
+        )
+    for name, fields in stages.named(stages.WITHOUT_START):
+        yield f"text, {name}", Case("POST", "/v1/completions", {"model": MODEL, "max_tokens": 1, **fields}, prompts_in)
+
+
+CASES = {**dict(_cases()), **dict(_stages())}
+SWEEP = [Case("POST", path, body) for path, body in sweep.requests()]
+"""Not in the file of answers, since they are many."""
 
 
 def ask(http: httpx2.Client, server: str, case: Case) -> object:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from nemotron_client.testing import Answer, FakeServer, Scripted, cut, error, stream_error, tool_calls
 from tests.captures import Capture, load, names
 from tests.client.conftest import NO_CERTIFICATES
-from tests.contract.cases import ANSWERS, CASES, ask, live_client
+from tests.contract.cases import ANSWERS, CASES, SWEEP, Case, ask, live_client
 from tests.contract.shapes import shape
 from tests.engine.histories import user
 
@@ -72,7 +72,10 @@ OTHER_WORDS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 # What vLLM fails at, by 500, and a test server answers.
-NO_FAILURE: dict[str, dict[str, Any]] = {"a grammar without an end": {"grammar": 'root ::= "a" root'}}
+NO_FAILURE: dict[str, dict[str, Any]] = {
+    "a grammar without an end": {"structured_outputs": {"grammar": 'root ::= "a" root'}},
+    "an answer that has no text": {"allowed_token_ids": [1]},
+}
 
 
 def whole(body: bytes) -> bytes:
@@ -153,7 +156,7 @@ def test_what_is_refused_in_other_words_is_refused(name: str, fake: httpx2.Clien
 
 @pytest.mark.parametrize("name", NO_FAILURE)
 def test_what_vllm_fails_at_is_answered(name: str, fake: httpx2.Client) -> None:
-    body = {"messages": [user()], "structured_outputs": NO_FAILURE[name]}
+    body = {"messages": [user()], **NO_FAILURE[name]}
     assert fake.post("http://fake/v1/chat/completions", json=body).status_code == 200
 
 
@@ -187,7 +190,10 @@ def test_there_is_an_answer_for_each_request_and_no_other(answers: dict[str, obj
 
 
 @pytest.mark.live
-def test_each_request_is_answered_in_the_same_form_by_a_live_vllm(pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("cases", [CASES.values(), SWEEP], ids=["chosen", "each field with each odd value"])
+def test_each_request_is_answered_in_the_same_form_by_a_live_vllm(
+    cases: Iterable[Case], pytestconfig: pytest.Config
+) -> None:
     base_url: str | None = pytestconfig.getoption("--base-url", default=None)
     if base_url is None:
         pytest.skip("needs --base-url of a vLLM")
@@ -197,7 +203,7 @@ def test_each_request_is_answered_in_the_same_form_by_a_live_vllm(pytestconfig: 
         with in_process(max_model_len=window) as fake:
             different = [
                 (case, here, there)
-                for case in CASES.values()
+                for case in cases
                 if (here := ask(fake, "http://fake", case)) != (there := ask(http, server, case))
             ]
     assert different == []
