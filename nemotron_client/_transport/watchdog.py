@@ -35,7 +35,9 @@ DRAIN = 0.25
 _REST = 0.01  # between two looks, however little time a body has left while its reader is busy with something else
 
 
-class _Socket(Protocol):
+class SupportsShutdown(Protocol):
+    """A socket, or what stands for one."""
+
     def shutdown(self, how: int, /) -> None: ...
 
 
@@ -168,7 +170,7 @@ class Guard:
         self._patience = Patience(request.timeout, sent=sent, now=monotonic(), deadline=request.deadline)
         self.shortest = self._patience.shortest
         stream = None if http_version == "HTTP/2" else extensions.get("network_stream")
-        self._socket: _Socket | None = None if stream is None else stream.get_extra_info("socket")
+        self._socket: SupportsShutdown | None = None if stream is None else stream.get_extra_info("socket")
         WATCHDOG.add(self)
 
     @property
@@ -197,11 +199,8 @@ class Guard:
         if self._process != os.getpid():  # after a fork it would end the parent's read
             return
         with suppress(OSError):
-            if isinstance(self._socket, ssl.SSLSocket):
-                # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            elif self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
+            if self._socket is not None:
+                shut_down(self._socket, socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Stop; the socket is not touched any more when this returns."""
@@ -222,3 +221,12 @@ class Guard:
         if error is None:
             return Failure("closed", "closed by the caller", self._sent, now)
         return to_failure(error, sent=self._sent, now=now, deadline=self._end_of_all, answering=True)
+
+
+def shut_down(connection: SupportsShutdown, how: int) -> None:
+    """End what is read from a socket: whoever reads gets an end of file."""
+    if isinstance(connection, ssl.SSLSocket):
+        # Past SSLSocket.shutdown, which would take the TLS state away under the reader's feet.
+        socket.socket.shutdown(connection, how)
+    else:
+        connection.shutdown(how)

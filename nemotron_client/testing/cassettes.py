@@ -3,9 +3,10 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from difflib import SequenceMatcher
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Literal, TypeAlias, get_args
@@ -16,7 +17,7 @@ from nemotron_client.config import HOSTED
 from nemotron_client.testing.inprocess import InProcess
 from nemotron_client.testing.playback import Exchange
 from nemotron_client.testing.recorded import Recorded, RecordedRequest, difference, pretty
-from nemotron_client.testing.recordings import Held, Recording, Tape, body_of, dumped, loaded, normal
+from nemotron_client.testing.recordings import Held, Recording, Tape, body_of, dumped, hidden, is_alike, loaded, normal
 from nemotron_client.testing.redaction import Redaction, Redactor
 from nemotron_client.testing.replies import Reply
 from nemotron_client.testing.transports import LEFT, Plug
@@ -112,9 +113,12 @@ class Cassette(Recorded, InProcess):
             CassetteError: A request was not as recorded, and nobody has heard of it.
         """
         super().close(failed=failed)
+        asked_nothing = self.is_recording and not self._is_closed and not self._tapes
         self._is_closed = True
         if self._tapes and not failed:
             self._write()
+        elif asked_nothing and not failed:
+            self.path.unlink(missing_ok=True)  # of which nothing would be asked for
         wrong, self._wrong = self._wrong, None
         if failed:
             return
@@ -176,14 +180,17 @@ class Cassette(Recorded, InProcess):
                 self._unused = set(range(len(self._held.recordings)))
             return self._held
 
-    def _found(self, asked: Mapping[str, JsonValue]) -> Recording:
+    def _found(self, asked: JsonValue) -> Recording:
         __tracebackhide__ = True
         recordings = self._load().recordings
         with self._lock:
-            for number in sorted(self._unused):
-                if recordings[number].request == asked:
-                    self._unused.remove(number)
-                    return recordings[number]
+            unused = [(number, recordings[number]) for number in sorted(self._unused)]
+            same = (number for number, each in unused if is_alike(each.request, asked))
+            # What was taken out when it was recorded may be known as a secret later only, or no more.
+            but_for_secrets = (number for number, each in unused if is_alike(each.request, hidden(asked, each.request)))
+            for number in chain(same, but_for_secrets):
+                self._unused.remove(number)
+                return recordings[number]
         raise CassetteError(f"{self.path}: {_no_recording(asked, recordings, self._unused)}")
 
     def _write(self) -> None:
@@ -212,7 +219,7 @@ def _read(path: Path) -> Held:
         raise CassetteError(f"{path} can't be read: {wrong}. {_HOW_TO_RECORD}") from None
 
 
-def _no_recording(asked: Mapping[str, JsonValue], recordings: Sequence[Recording], unused: set[int]) -> str:
+def _no_recording(asked: JsonValue, recordings: Sequence[Recording], unused: set[int]) -> str:
     """Say what a request should have been: the most similar recording, one that is still unused if there is any."""
     lines = pretty(asked).splitlines()
 
@@ -222,6 +229,7 @@ def _no_recording(asked: Mapping[str, JsonValue], recordings: Sequence[Recording
     nearest = max(unused or range(len(recordings)), key=likeness, default=None)
     if nearest is None:
         return f"nothing was recorded, and this was asked:\n{pretty(asked)}\n{_HOW_TO_RECORD}"
+    lines = pretty(hidden(asked, recordings[nearest].request)).splitlines()
     recorded = pretty(recordings[nearest].request).splitlines()
     number = f"recording {nearest + 1} of {len(recordings)}"
     if recorded == lines:

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from ipaddress import ip_address
 from typing import Any
@@ -117,7 +117,8 @@ class Guard:
             host, port = asked.get("host"), asked.get("port")
             if function.__name__ == "getnameinfo":
                 host, port, *_ = host or (None, None)
-            self._check(host, "" if port is None else f", port {port}")
+            if host != socket.gethostname():  # servers of the standard library ask for the machine's own
+                self._check(host, "" if port is None else f", port {port}")
             return function(*arguments, **options)
 
         return guarded
@@ -138,14 +139,21 @@ class Guard:
 
 def _is_here(host: object) -> bool:
     name = host.decode("latin-1") if isinstance(host, bytes) else str(host)
-    if host is None or name.lower() in {"", "localhost"}:
+    if host is None or name.lower().removesuffix(".") in {"", "localhost"}:
         return True
     try:
-        address = ip_address(name)
+        address = ip_address(_in_full(name))
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
     return mapped.is_loopback or mapped.is_unspecified
+
+
+def _in_full(name: str) -> str:
+    """Return an address of IPv4 with all its numbers, of which 127.1 leaves some out."""
+    with suppress(OSError):
+        return socket.inet_ntoa(socket.inet_aton(name))
+    return name
 
 
 GUARD = Guard()

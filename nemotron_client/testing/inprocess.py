@@ -130,7 +130,9 @@ class InProcess:
         for each in (transport, *mounts.values()):
             for name, handler in (("handle_request", Blocking), ("handle_async_request", Nonblocking)):
                 send = getattr(each, name, None)
-                if send is not None:
+                stands_in: object = getattr(send, "__self__", None)
+                is_ours = isinstance(stands_in, Blocking | Nonblocking) and stands_in.plug is self._plug
+                if send is not None and not is_ours:
                     until.callback(_restore, each, name, vars(each).get(name))
                     setattr(each, name, handler(self._plug, send).handle)
 

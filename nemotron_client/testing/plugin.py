@@ -31,11 +31,13 @@ class _Outcomes:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        if call.excinfo is not None:
+        if call.when == "setup":
+            item.stash[_FAILED] = False
+        if call.excinfo is not None:  # also that of a subtest, after which the test goes on
             for explain in item.stash.get(_EXPLAINING, list[Explain]()):
                 explain(call.excinfo.value)
         report = yield
-        item.stash[_FAILED] = call.excinfo is not None
+        item.stash[_FAILED] |= call.excinfo is not None
         return report
 
 
@@ -76,7 +78,9 @@ def cassette_name(node: str) -> str:
         node: The test's id, such as "tests/test_app.py::TestChat::test_hello[fast]".
     """
     name = node.partition("::")[2]
-    simple = name.replace("::", ".").replace("[", "-").removesuffix("]")
+    test, bracket, parameters = name.partition("[")
+    # Only once: no test has a hyphen or a dot in its own name, but parameters may have all of these.
+    simple = test.replace("::", ".") + (f"-{parameters.removesuffix(']')}" if bracket else "")
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", simple)
     if plain == simple and len(plain) <= _LONGEST_NAME:
         return plain

@@ -14,10 +14,11 @@ from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
+from nemotron_client._json import is_array, is_object
 from nemotron_client.config import is_hosted
 from nemotron_client.testing.playback import KINDS, Broken, Exchange, Kind
 from nemotron_client.testing.recorded import COMPLETIONS, RecordedRequest, is_deeper
-from nemotron_client.testing.redaction import Redactor
+from nemotron_client.testing.redaction import HIDDEN, Redactor
 from nemotron_client.testing.replies import End, Reply
 
 _VERSION = 1
@@ -45,7 +46,7 @@ class Recording:
         failure: The exception that was the end, and its words.
     """
 
-    request: Mapping[str, JsonValue]
+    request: dict[str, JsonValue]
     status: int
     headers: Mapping[str, str]
     chunks: Sequence[str]
@@ -171,6 +172,27 @@ def normal(request: RecordedRequest, redactor: Redactor) -> dict[str, JsonValue]
     else:
         form["json"] = json.loads(json.dumps(redactor.json(body), sort_keys=True))
     return form
+
+
+def is_alike(one: object, other: object) -> bool:
+    """Tell whether two documents are the same; to Python, true is 1."""
+    if is_object(one) and is_object(other):
+        return one.keys() == other.keys() and all(is_alike(value, other[name]) for name, value in one.items())
+    if is_array(one) and is_array(other):
+        return len(one) == len(other) and all(map(is_alike, one, other))
+    return one == other and isinstance(one, bool) is isinstance(other, bool)
+
+
+def hidden(asked: JsonValue, recorded: JsonValue) -> JsonValue:
+    """Return what is asked, with each text as it was recorded that differs only in what was taken out then."""
+    if isinstance(asked, str) and isinstance(recorded, str) and HIDDEN in recorded:
+        pattern = ".*".join(map(re.escape, recorded.split(HIDDEN)))
+        return recorded if re.fullmatch(pattern, asked, re.DOTALL) else asked
+    if isinstance(asked, dict) and isinstance(recorded, dict):
+        return {name: hidden(value, recorded.get(name)) for name, value in asked.items()}
+    if isinstance(asked, list) and isinstance(recorded, list) and len(asked) == len(recorded):
+        return [*map(hidden, asked, recorded)]
+    return asked
 
 
 def body_of(request: RecordedRequest) -> JsonValue:

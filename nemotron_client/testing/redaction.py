@@ -10,9 +10,10 @@ import binascii
 import html
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 from pydantic import JsonValue
@@ -117,12 +118,13 @@ class Redactor:
 
         Args:
             more: What else to take out.
+
+        Raises:
+            TypeError: It is no text and no pattern.
         """
-        self._patterns = [
-            *_PATTERNS,
-            *(re.compile(re.escape(each)) if isinstance(each, str) else each for each in more),
-        ]
-        self._seen: set[str] = set()
+        self._patterns = [*_PATTERNS, *map(_pattern, [more] if isinstance(more, str) else more)]
+        self._seen: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
 
     def learn(self, headers: Mapping[str, str], query: str = "", body: JsonValue = None) -> None:
         """Remember the secrets of a request or an answer, to find them wherever they are repeated."""
@@ -180,13 +182,10 @@ class Redactor:
         return _edited(chunks, [*edits, *_edits_of_tokens(body)] if edits or asked else edits)
 
     def _remember(self, *secrets: str) -> None:
-        for secret in secrets:
-            if len(secret) >= _SHORTEST:
-                escaped = json.dumps(secret)[1:-1]
-                self._seen |= {secret, escaped, json.dumps(escaped)[1:-1], html.escape(secret)}
-                for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
-                    self._seen |= {quoted, re.sub("%..", lambda found: found[0].lower(), quoted)}
-                self._seen.update(_in_base64(secret.encode(errors="surrogateescape")))
+        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        if not forms <= self._seen:
+            with self._lock:  # a set of its own, since another thread may be looking through the one before
+                self._seen |= forms
 
     def _edits(self, text: str) -> Iterator[Edit]:
         yield from self._plain_edits(text)
@@ -202,7 +201,7 @@ class Redactor:
                 start = text.find(secret, start + 1)
         for pattern in self._patterns:
             for found in pattern.finditer(text):
-                start, end = found.span(1 if pattern.groups else 0)
+                start, end = found.span(1 if pattern.groups and found[1] is not None else 0)
                 if end > start:
                     yield start, end, HIDDEN
         yield from _edits_of_objects(text)
@@ -226,6 +225,27 @@ class Redactor:
                         yield start + first, start + last, shown
                         shown = ""
                     done += end - start
+
+
+def _pattern(redaction: object) -> re.Pattern[str]:
+    if isinstance(redaction, str):
+        return re.compile(re.escape(redaction))
+    if _is_pattern(redaction):
+        return redaction
+    raise TypeError(f"redact: {redaction!r} is no text and no pattern of texts.")
+
+
+def _is_pattern(value: object) -> TypeGuard[re.Pattern[str]]:
+    return isinstance(getattr(value, "pattern", None), str) and isinstance(value, re.Pattern)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """Yield the ways in which a secret may be written."""
+    escaped = json.dumps(secret)[1:-1]
+    yield from (secret, escaped, json.dumps(escaped)[1:-1], html.escape(secret))
+    for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+        yield from (quoted, re.sub("%..", lambda found: found[0].lower(), quoted))
+    yield from _in_base64(secret.encode(errors="surrogateescape"))
 
 
 def _edits_of_objects(text: str) -> Iterator[Edit]:

@@ -12,8 +12,10 @@ from inspect import isawaitable
 from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import unquote
 
+import anyio
 from anyio.lowlevel import checkpoint
 
+from nemotron_client._transport.watchdog import shut_down
 from nemotron_client.testing.playback import Broken, Exchange, Play
 from nemotron_client.testing.recorded import RecordedRequest, header_values
 
@@ -21,6 +23,7 @@ _Of: TypeAlias = Any
 """An object of httpx2 or of httpx: they look the same, but neither library takes those of the other."""
 
 LEFT = "The recording ends here, where the client left."
+_PATIENCE = 5.0  # seconds
 _OF_COMPRESSED = frozenset({"content-encoding", "content-length"})
 
 
@@ -65,21 +68,21 @@ class Blocking:
             plug: What becomes of requests.
             send: The method itself, for those that are sent on.
         """
-        self._plug, self._send = plug, send
+        self.plug, self._send = plug, send
 
     def handle(self, request: _Of) -> object:
         """Return a response of the library that the request is of."""
         asked = _recorded(request, request.read())
-        answer = self._plug.answer(asked)
+        answer = self.plug.answer(asked)
         if not isinstance(answer, Exchange):
             tape = _Tape(request, answer)
             with tape.failures():
                 response = self._send(request)
             return tape.response(response, response.iter_bytes())
-        player = _Player(request, answer, self._plug)
+        player = _Player(request, answer, self.plug)
         with player.failures():
             for seconds in player.play.head():
-                self._plug.wait(seconds)
+                self.plug.wait(seconds)
         return player.response()
 
 
@@ -88,23 +91,33 @@ class Nonblocking:
 
     def __init__(self, plug: Plug, send: Callable[[_Of], Awaitable[_Of]]) -> None:
         """Begin, with what `Blocking` is given."""
-        self._plug, self._send = plug, send
+        self.plug, self._send = plug, send
 
     async def handle(self, request: _Of) -> object:
         """Return a response of the library that the request is of."""
         asked = _recorded(request, await request.aread())
-        answer = self._plug.answer(asked)
+        answer = self.plug.answer(asked)
         if not isinstance(answer, Exchange):
             tape = _Tape(request, answer)
             with tape.failures():
                 response = await self._send(request)
             return tape.response(response, response.aiter_bytes())
-        player = _Player(request, answer, self._plug)
+        player = _Player(request, answer, self.plug)
         await checkpoint()  # as where there is a network: other tasks run, and a cancelled one ends
         with player.failures():
-            for seconds in player.play.head():
-                await player.wait(seconds)
+            try:
+                for seconds in player.play.head():
+                    await player.wait(seconds)
+            except Broken as broken:
+                await _let_it_leave(broken)
+                raise
         return player.response()
+
+
+async def _let_it_leave(broken: Broken) -> None:
+    """Wait, in real time, where the client was cancelled when this was recorded: so it may be now."""
+    if str(broken) == LEFT:
+        await anyio.sleep(_PATIENCE)
 
 
 def _recorded(request: _Of, body: bytes) -> RecordedRequest:
@@ -184,10 +197,14 @@ class _Played:
     async def __anext__(self) -> bytes:
         await checkpoint()
         with self._player.failures():
-            for step in self._steps:
-                if isinstance(step, bytes):
-                    return step
-                await self._player.wait(step)
+            try:
+                for step in self._steps:
+                    if isinstance(step, bytes):
+                        return step
+                    await self._player.wait(step)
+            except Broken as broken:
+                await _let_it_leave(broken)
+                raise
         self._player.over = True
         raise StopAsyncIteration
 
@@ -200,6 +217,7 @@ class _Tape:
 
     def __init__(self, request: _Of, recorder: Recorder) -> None:
         self.recorder = recorder
+        self.was_shut_down = False
         self._library = _library(request)
 
     def response(self, received: _Of, pieces: _Of) -> object:
@@ -208,9 +226,19 @@ class _Tape:
         headers = {name: value for name, value in received.headers.items() if name.lower() not in _OF_COMPRESSED}
         self.recorder.begin(received.status_code, headers)
         stream = _stream(self._library, _Taped)(self, received, pieces)
-        return self._library.Response(
-            received.status_code, headers=headers, stream=stream, extensions=received.extensions
-        )
+        extensions = {**received.extensions}
+        if (network := extensions.get("network_stream")) is not None:
+            extensions["network_stream"] = _NetworkStream(network, self)
+        return self._library.Response(received.status_code, headers=headers, stream=stream, extensions=extensions)
+
+    def end(self, error: Exception | None = None) -> None:
+        """Take note of the end, which is not the server's where the client itself has shut the connection down."""
+        if self.was_shut_down:
+            self.recorder.end("ReadTimeout", "The client's time limit was over.")
+        elif error is not None:
+            self.recorder.end(type(error).__name__, str(error))
+        else:
+            self.recorder.end()
 
     @contextmanager
     def failures(self) -> Generator[None]:
@@ -218,8 +246,34 @@ class _Tape:
         try:
             yield
         except self._library.TransportError as error:
-            self.recorder.end(type(error).__name__, str(error))
+            self.end(error)
             raise
+
+
+class _NetworkStream:
+    """A network stream that notes when its socket is shut down, as a Nemotron does when a time limit is over."""
+
+    def __init__(self, stream: _Of, tape: _Tape) -> None:
+        self._stream, self._tape = stream, tape
+
+    def get_extra_info(self, name: str) -> object:
+        found = self._stream.get_extra_info(name)
+        return found if name != "socket" or found is None else _Socket(found, self._tape)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+class _Socket:
+    def __init__(self, connection: _Of, tape: _Tape) -> None:
+        self._socket, self._tape = connection, tape
+
+    def shutdown(self, how: int, /) -> None:
+        self._tape.was_shut_down = True
+        shut_down(self._socket, how)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._socket, name)
 
 
 class _Taped:
@@ -233,7 +287,7 @@ class _Taped:
             for piece in self._pieces:
                 self._tape.recorder.chunk(piece)
                 yield piece
-        self._tape.recorder.end()
+        self._tape.end()
 
     def close(self) -> None:
         self._tape.recorder.end("ReadError", LEFT)
@@ -244,7 +298,7 @@ class _Taped:
             async for piece in self._pieces:
                 self._tape.recorder.chunk(piece)
                 yield piece
-        self._tape.recorder.end()
+        self._tape.end()
 
     async def aclose(self) -> None:
         self._tape.recorder.end("ReadError", LEFT)

@@ -46,6 +46,19 @@ def test_record_writes_the_file_anew(path: Path, server: MockServer) -> None:
     assert len(held_in(path)["recordings"]) == 1
 
 
+def test_record_leaves_no_file_of_a_test_that_asks_nothing_any_more(path: Path, server: MockServer) -> None:
+    record(path, server, "One")
+    cassette = Cassette(path, "record")
+    cassette.close(failed=True)
+    assert path.exists()
+    with Cassette(path, "record") as cassette:
+        pass
+    assert not path.exists()
+    record(path, server, "One")
+    cassette.close()  # again: nothing
+    assert path.exists()
+
+
 def test_off_sends_all_and_writes_nothing(path: Path, server: MockServer) -> None:
     with Cassette(path, "off") as cassette:
         ask(cassette, base_url=server.base_url)

@@ -3,7 +3,10 @@
 import gzip
 import json
 import re
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,13 +19,16 @@ from nemotron_client import (
     APIConnectionError,
     InternalServerError,
     StreamInterruptedError,
+    StreamTimeoutError,
     TextDelta,
+    Timeout,
     ToolMessage,
     UserMessage,
 )
 from nemotron_client.testing import (
     Cassette,
     CassetteError,
+    FakeServer,
     MockServer,
     Reply,
     UnusedRecordingWarning,
@@ -36,6 +42,8 @@ from nemotron_client.testing.recordings import Held, Recording, dumped, loaded
 from tests.client.either import Either
 from tests.testing.conftest import MODEL, Connect
 from tests.testing.recording import ELSEWHERE, KEY, ask, held_in, record
+
+BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
 
 # --- Whatever the client and its HTTP library ---
 
@@ -99,6 +107,109 @@ async def test_connections_that_were_lost_are_lost_again(path: Path, connect: Co
                 await stream.until_done()
     assert caught.value.partial
     assert caught.value.partial.text == "Once"
+
+
+@pytest.mark.parametrize("limits", [Timeout(idle=0.05), Timeout(total=0.3)], ids=["idle", "total"])
+async def test_a_stream_that_fell_silent_does_so_again(limits: Timeout, path: Path, connect: Connect) -> None:
+    """The client shuts the connection down then, which looks like an end by the server."""
+    with MockServer() as server, Cassette(path, "record") as cassette:
+        server.reply(Reply(chunks=[BEGUN], end="hang"))
+        async with connect(cassette, base_url=server.base_url, timeout=limits).stream("Hello") as stream:
+            with pytest.raises(StreamTimeoutError):
+                await stream.until_done()
+    players: tuple[Cassette | FakeServer, ...] = (Cassette(path), FakeServer(*replayed(path)))
+    for player in players:
+        with player:
+            async with connect(player, base_url=ELSEWHERE, timeout=limits).stream("Hello") as stream:
+                with pytest.raises(StreamTimeoutError) as caught:
+                    await stream.until_done()
+        assert caught.value.partial
+        assert caught.value.partial.text == "Once"
+
+
+@pytest.mark.parametrize("reply", [Reply(status=0, end="hang"), Reply(chunks=[BEGUN], end="hang")])
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_what_was_cancelled_when_it_was_recorded_waits_to_be_cancelled(
+    reply: Reply, path: Path, connect: Connect
+) -> None:
+    with MockServer() as server, Cassette(path, "record") as recording:
+        server.reply(reply)
+        client = connect(recording, base_url=server.base_url, max_retries=0)
+        with anyio.move_on_after(0.2) as recorded:
+            async with client.stream("Hello") as stream:
+                await stream.until_done()
+    with Cassette(path) as cassette:
+        client = connect(cassette, base_url=ELSEWHERE, max_retries=0)
+        with anyio.move_on_after(0.05) as played:
+            async with client.stream("Hello") as stream:
+                await stream.until_done()
+    assert (recorded.cancelled_caught, played.cancelled_caught) == (True, True)
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_what_is_not_cancelled_this_time_fails_in_the_end(
+    path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nemotron_client.testing.transports._PATIENCE", 0.01)
+    with MockServer() as server, Cassette(path, "record") as recording:
+        server.reply(Reply(status=0, end="hang"))
+        with anyio.move_on_after(0.2):
+            await connect(recording, base_url=server.base_url, max_retries=0).create("Hello")
+    with Cassette(path) as cassette, pytest.raises(APIConnectionError, match="ends here, where the client left"):
+        await connect(cassette, base_url=ELSEWHERE, max_retries=0).create("Hello")
+
+
+async def test_one_http_client_of_two_clients_is_recorded_once(path: Path) -> None:
+    with MockServer() as server, Cassette(path, "record") as cassette, httpx2.Client() as http_client:
+        for question in ("One", "Two"):
+            client = cassette.client(base_url=server.base_url, model=MODEL, http_client=http_client)
+            client.chat.completions.create(messages=question)
+        assert cassette.posts == 2
+    assert len(held_in(path)["recordings"]) == 2
+
+
+PASSWORD = "correct-horse-9"
+
+
+def test_a_secret_that_was_told_as_one_after_it_was_asked_is_no_difference(path: Path, server: MockServer) -> None:
+    server.reply(tool_calls(("login", {"user": "jane", "password": PASSWORD})), "Welcome.")
+    questions = f"Log in as jane with {PASSWORD}, please", f"And {PASSWORD} again"
+    record(path, server, *questions)
+    assert PASSWORD not in path.read_text()
+    with Cassette(path) as cassette:
+        assert [ask(cassette, question) for question in questions][1] == "Welcome."
+    with pytest.raises(CassetteError) as wrong, Cassette(path) as cassette:
+        ask(cassette, f"Log in as john with {PASSWORD}, please")
+    assert '-        "content": "Log in as jane with ***, please",' in str(wrong.value)
+
+
+def test_a_key_that_is_a_part_of_the_models_name_is_no_difference(path: Path, server: MockServer) -> None:
+    with Cassette(path, "record") as cassette:
+        client = cassette.client(base_url=server.base_url, model=MODEL, api_key="mistralai")
+        said = client.chat.completions.create(messages="Hello").text
+    with Cassette(path) as cassette:
+        assert cassette.client(model=MODEL).chat.completions.create(messages="Hello").text == said
+
+
+def test_true_is_another_request_than_1(path: Path, server: MockServer, http: httpx2.Client) -> None:
+    with Cassette(path, "record") as cassette:
+        cassette.attach(http).post(f"{server.base_url}/x", json={"a": [1, {"b": True}]})
+    for asked in ({"a": [True, {"b": 1}]}, {"a": [1]}, {"a": 1}, {"b": [1, {"b": True}]}):
+        with pytest.raises(CassetteError, match="was not recorded"), Cassette(path) as cassette:
+            cassette.attach(http).post(f"{ELSEWHERE}/x", json=asked)
+
+
+def test_threads_that_learn_of_secrets_do_not_disturb_each_other(path: Path, server: MockServer) -> None:
+    questions = [f"Q{number} " + f"api_key=abcdefghijk{number} " * 40 for number in range(16)]
+    server.always("ok")
+    record(path, server, *questions)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with Cassette(path) as cassette, ThreadPoolExecutor(16) as pool:
+            assert [*pool.map(partial(ask, cassette), questions)] == ["ok"] * 16
+    finally:
+        sys.setswitchinterval(interval)
 
 
 async def test_a_changed_request_fails_even_if_the_code_under_test_swallows_that(path: Path, connect: Connect) -> None:

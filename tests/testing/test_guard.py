@@ -11,6 +11,7 @@ from tests.testing.conftest import Run
 GUARDED = """
     import asyncio
     import socket
+    from contextlib import suppress
 
     {mark}
     def test_swallowed():
@@ -66,6 +67,11 @@ GUARDED = """
             one.connect(one.getsockname())
             one.sendmsg([b"x"])  # to where it is connected
         socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
+        socket.gethostbyname("127.1")
+        with suppress(OSError):  # where no name is known so
+            socket.gethostbyname("localhost.")
+        with suppress(OSError):
+            socket.gethostbyname(socket.gethostname())
         with Nemotron(base_url=nemotron_server.base_url.replace("127.0.0.1", "localhost")) as client:
             assert ask(client)
 """

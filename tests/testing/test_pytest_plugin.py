@@ -85,6 +85,31 @@ def test_a_cassette_is_recorded_when_told_and_replayed_from_then_on(run: Run, py
     assert all("a-secret-key" not in path.read_text() for path in pytester.path.rglob("*.json"))
 
 
+def test_a_subtest_that_fails_leaves_a_cassette_as_it_was(run: Run, pytester: pytest.Pytester) -> None:
+    code = """
+    def test_answers(nemotron_cassette, subtests):
+        client = nemotron_cassette.client(base_url="{}", model="mistralai/mistral-nemotron")
+        for question in ("Hello", "Hi"):
+            with subtests.test(question):
+                assert ask(client, question) == "{}"
+    """
+    with MockServer() as server:
+        server.always("Hi!")
+        run(code.format(server.base_url, "Hi!"), "--nemotron-cassettes=record")
+        (written,) = pytester.path.rglob("*.json")
+        before = written.read_bytes()
+        done = run(code.format(server.base_url, "Bye!"), "--nemotron-cassettes=record")
+    done.stdout.fnmatch_lines(["*test_answers.json was not written*"])
+    assert written.read_bytes() == before
+
+
+def test_no_two_tests_have_one_cassette() -> None:
+    parameters = ["a::b", "a.b", "c[d", "c-d", "c]d", "a", "a]", ""]
+    tests = [*(f"t.py::test_x[{each}]" for each in parameters), "t.py::test_x", "t.py::TestX::test_x[a]"]
+    assert len({cassette_name(test) for test in tests}) == len(tests)
+    assert cassette_name("t.py::TestX::test_x[a.b-1]") == "TestX.test_x-a.b-1"
+
+
 def test_a_changed_request_fails_once_and_tells_how_to_record_it(run: Run) -> None:
     with MockServer() as server:
         run(RECORDED.format(server.base_url), "--nemotron-cassettes=record")

@@ -5,7 +5,7 @@ import html
 import json
 import re
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
@@ -310,3 +310,16 @@ def test_a_secret_is_told_by_its_name_in_texts_that_are_no_json(text: str) -> No
 @pytest.mark.parametrize("text", ['{"x":"password="}', '["password=","other"]', '{"password=":"other"}'])
 def test_the_end_of_a_json_string_is_not_taken_for_the_beginning_of_a_secret(text: str) -> None:
     assert Redactor().text(text) == text
+
+
+def test_a_pattern_whose_group_takes_no_part_takes_all_out_that_it_finds() -> None:
+    redactor = Redactor([re.compile(r"acct-(\d+)|Jane")])
+    assert redactor.text("I am Jane, acct-123") == "I am ***, acct-***"
+
+
+def test_a_text_may_stand_alone_and_nothing_else_may() -> None:
+    assert Redactor("Jane Doe").text("I am Jane Doe") == "I am ***"
+    wrong: list[Any] = [None, re.compile(b"x"), 5]  # what no checker lets pass
+    for more in wrong:
+        with pytest.raises(TypeError, match=r"redact: .* is no text and no pattern of texts"):
+            Redactor([more])
