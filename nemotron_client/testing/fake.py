@@ -80,10 +80,10 @@ class FakeServer(ScriptedServer, InProcess):
         self.requests.append(request)
         try:
             reply = self._chosen(request)
-        except Exception as mistake:
+            chunks, headers, pause = self._encoded(reply)
+        except BaseException as mistake:  # such as pytest.fail's
             self._mistakes.append(mistake)
             raise
-        chunks, headers, pause = self._encoded(reply)
         return Exchange(
             status=reply.status,
             headers=headers,
@@ -96,7 +96,9 @@ class FakeServer(ScriptedServer, InProcess):
         try:
             for number, chunk in enumerate(chunks):
                 yield pause if number else 0.0, chunk
-        except Exception as mistake:
+        except GeneratorExit:
+            raise
+        except BaseException as mistake:
             self._mistakes.append(mistake)
             raise
 

@@ -126,19 +126,29 @@ class InProcess:
         transport: object = getattr(http_client, "_transport", None)
         mounts: Mapping[object, object] = getattr(http_client, "_mounts", {})  # the proxies
         if transport is None:
-            raise TypeError(f"Only a client of httpx2 or httpx can be attached, not {http_client!r}.")
+            told = "For a client of this library use client(...) or async_client(...)."
+            raise TypeError(f"Only a client of httpx2 or httpx can be attached, not {http_client!r}. {told}")
         for each in (transport, *mounts.values()):
             for name, handler in (("handle_request", Blocking), ("handle_async_request", Nonblocking)):
                 send = getattr(each, name, None)
                 stands_in: object = getattr(send, "__self__", None)
                 is_ours = isinstance(stands_in, Blocking | Nonblocking) and stands_in.plug is self._plug
                 if send is not None and not is_ours:
-                    until.callback(_restore, each, name, vars(each).get(name))
-                    setattr(each, name, handler(self._plug, send).handle)
+                    stand_in = handler(self._plug, send)
+                    until.callback(_take_out, each, name, stand_in)
+                    setattr(each, name, stand_in.handle)
 
 
-def _restore(transport: object, name: str, before: object) -> None:
-    if before is None:
+def _take_out(transport: object, name: str, stand_in: Blocking | Nonblocking) -> None:
+    """Have requests go past what stood in for a transport, be it the last that was put there or not."""
+    last: object = getattr(transport, name).__self__
+    if last is stand_in:
         delattr(transport, name)
-    else:
-        setattr(transport, name, before)
+        if getattr(transport, name) != stand_in.send:  # another stands there still
+            setattr(transport, name, stand_in.send)
+        return
+    while isinstance(last, Blocking | Nonblocking):
+        below: object = getattr(last.send, "__self__", None)
+        if below is stand_in:
+            last.send = stand_in.send
+        last = below

@@ -19,7 +19,13 @@ CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 COMPLETIONS = (CHAT, TEXT)
 
-_NOT_SENT = "(not sent)"
+
+class _NotSent:
+    def __repr__(self) -> str:
+        return "(not sent)"
+
+
+_NOT_SENT = _NotSent()
 _NOT_OPTIONS = frozenset({"model", "messages", "prompt", "tools", "stream"})
 
 
@@ -38,8 +44,8 @@ class RecordedRequest:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        """Return the body parsed, as plain values for a test to dig into."""
-        document: dict[str, Any] = json.loads(self.body)
+        """Return the body parsed, as plain values for a test to dig into; empty of a request without one."""
+        document: dict[str, Any] = json.loads(self.body) if self.body else {}
         return document
 
     @property
@@ -117,11 +123,7 @@ class RecordedRequest:
         sent = self.options
         expected |= options
         asked |= {name: sent.get(name, _NOT_SENT) for name in options}
-        wrong = "".join(
-            difference(_lines(expected[name]), _lines(value), f"{name} expected", f"{name} sent")
-            for name, value in asked.items()
-            if value != expected[name]
-        )
+        wrong = "".join(_told(name, expected[name], value) for name, value in asked.items() if value != expected[name])
         if wrong:
             raise AssertionError(f"{self.method} {self.path} asked something else:\n{wrong}")
 
@@ -160,6 +162,8 @@ class Recorded:
         __tracebackhide__ = True
         asked = [request.question for request in self.asked]
         if asked != [*questions]:
+            if any(question != " ".join(question.split()) for question in (*questions, *asked)):  # or it isn't seen
+                questions, asked = (*map(repr, questions),), [*map(repr, asked)]
             told = difference(questions, asked, "questions expected", "questions asked")
             raise AssertionError(f"Other questions were asked, or in another order:\n{told}")
 
@@ -200,5 +204,13 @@ def is_deeper(value: object, than: int) -> bool:
     return True
 
 
+def _told(name: str, expected: object, sent: object) -> str:
+    """Return how two values differ: as lines, but as Python writes them where lines would look the same."""
+    names = f"{name} expected", f"{name} sent"
+    return difference(_lines(expected), _lines(sent), *names) or difference([repr(expected)], [repr(sent)], *names)
+
+
 def _lines(value: object) -> list[str]:
+    if isinstance(value, _NotSent):
+        return [repr(value)]
     return (value if isinstance(value, str) else pretty(value)).splitlines()

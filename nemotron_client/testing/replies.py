@@ -1,12 +1,12 @@
 """What a test server answers: HTTP responses, and the errors of vLLM and of NVIDIA's gateway. Pure."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Literal, TypeAlias, get_args
 
-from nemotron_client._json import is_number
 from nemotron_client.testing.recorded import RecordedRequest
 
 MODEL = "mistralai/mistral-nemotron"
@@ -14,6 +14,10 @@ MODEL = "mistralai/mistral-nemotron"
 End = Literal["close", "cut", "reset", "hang"]
 _ENDS = get_args(End)
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+# As in RFC 9110, of which 5.5 has letters of Latin-1 too.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -46,19 +50,26 @@ class Reply:
         """Blame the line that wrote the script, not the request that it is sent for.
 
         Raises:
-            TypeError: The status is no number.
-            ValueError: There is no such end.
+            TypeError: A value is of another type.
+            ValueError: A value is not possible.
         """
-        if not is_number(self.status):
+        if not _is_whole(self.status):
             raise TypeError(f"The status of a reply is a number, not {self.status!r}.")
+        if self.status and not 200 <= self.status < 600:
+            raise ValueError(f"status={self.status}: give one of an answer, from 200 to 599, or 0 for no answer.")
         if self.end not in _ENDS:
             raise ValueError(f"end={self.end!r}: give {', '.join(map(repr, _ENDS))}.")
+        if isinstance(self.chunks, bytes | str):
+            raise TypeError(f"chunks={self.chunks!r}: give several, each of bytes.")
+        for name, value in self.headers.items():
+            _check_header(name, value)
 
     def encoded(self) -> tuple[Iterable[bytes], dict[str, str]]:
         """Return the body's chunks, and the headers (names in lower case) that tell of it."""
         headers: dict[str, str] = {}
+        chunks: Iterable[bytes]
         if self.chunks is not None:
-            chunks, headers["content-type"] = self.chunks, "text/event-stream; charset=utf-8"
+            chunks, headers["content-type"] = map(_checked, self.chunks), "text/event-stream; charset=utf-8"
         elif isinstance(self.body, bytes):
             chunks = [self.body]
         elif isinstance(self.body, str):
@@ -74,6 +85,24 @@ class Reply:
         own = {name.lower() for name in self.headers}
         more = {name: value for name, value in headers.items() if name not in own}
         return replace(self, headers={**more, **self.headers})
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_header(name: object, value: object) -> None:
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise TypeError(f"The header {name!r} is {value!r}: give texts.")
+    is_sendable = _NAME.fullmatch(name) and _VALUE.fullmatch(value)
+    if not is_sendable:
+        raise ValueError(f"The header {name!r} can't be {value!r}: HTTP has no such.")
+
+
+def _checked(chunk: object) -> bytes:
+    if isinstance(chunk, bytes):
+        return chunk
+    raise TypeError(f"A chunk of a reply is bytes, not {chunk!r}.")
 
 
 Replying: TypeAlias = Callable[[RecordedRequest], Reply]

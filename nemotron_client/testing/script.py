@@ -5,8 +5,10 @@ Pure: a request in, a reply out.
 
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from inspect import iscoroutine
+from traceback import extract_tb
 from typing import Literal, Protocol, TypeAlias, TypeGuard
 
 from nemotron_client._json import short
@@ -64,7 +66,7 @@ class ScriptedServer(Recorded):
         self._chunk_delay = chunk_delay
         self._queues: defaultdict[str | None, deque[Scripted]] = defaultdict(deque)
         self._always: dict[str | None, Scripted] = {}
-        self._mistakes: list[Exception] = []  # of scripts
+        self._mistakes: list[BaseException] = []  # of scripts
         self._used = 0
         self._completed = 0  # of those that were used, how many for completions
         self._beyond: list[RecordedRequest] = []  # asked for completions when the script had come to its end
@@ -93,10 +95,13 @@ class ScriptedServer(Recorded):
             self._always[path] = _checked(reply)
 
     def explain(self, failure: BaseException) -> None:
-        """Note on the exception that fails a test what may be why: that the script had come to its end before.
+        """Note on the exception that fails a test what may be why: a mistake in the script, or its end.
 
         The end of a `with` block and pytest's fixtures do so.
         """
+        for mistake in self._mistakes:
+            if mistake is not failure:
+                failure.add_note(f"A scripted function raised {mistake!r}{_where(mistake)}.")
         beyond, self._beyond = self._beyond, []
         if beyond:
             questions = ", ".join(map(_shown, beyond))
@@ -114,7 +119,7 @@ class ScriptedServer(Recorded):
                 self._beyond.append(request)
             return self._behaviour.answer(request, self._served)
         return self._behaviour.finished(
-            scripted if isinstance(scripted, Reply) else _made(scripted(request), request), request
+            scripted if isinstance(scripted, Reply) else _made(_called(scripted, request), request), request
         )
 
     def _next(self, paths: Sequence[str | None]) -> Scripted | None:
@@ -166,14 +171,29 @@ def _checked(reply: object) -> Scripted:
     raise TypeError(f"{reply!r} is no reply: {_REPLIES}, or a function.")
 
 
+def _called(scripted: Callable[[RecordedRequest], object], request: RecordedRequest) -> object:
+    try:
+        return scripted(request)
+    except StopIteration as wrong:  # which whoever asks would take for an end of its own
+        raise RuntimeError("A scripted function raised StopIteration: its iterator is at its end.") from wrong
+
+
 def _made(returned: object, request: RecordedRequest) -> Reply:
     """Return the reply that a function means, which may return anything that a script may have."""
+    if iscoroutine(returned):
+        returned.close()
+        raise TypeError("A scripted function can't be asynchronous: it is not awaited.")
     made = text(returned) if isinstance(returned, str) else returned
     if callable(made):
         made = made(request)
     if isinstance(made, Reply):
         return made
     raise TypeError(f"A scripted function returned {returned!r}, which is no reply: {_REPLIES}.")
+
+
+def _where(mistake: BaseException) -> str:
+    frames = extract_tb(mistake.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def _shown(request: RecordedRequest) -> str:

@@ -119,7 +119,10 @@ class MockServer(ScriptedServer):
         return f"<MockServer {self.base_url if self._port else 'not started'}>"
 
     def start(self) -> Self:
-        """Listen, and serve in a thread until `close`; `with` does both."""
+        """Listen, and serve in a thread until `close`; `with` does both. While it serves, this does nothing."""
+        if self._loop is not None:
+            return self
+        self._state, self._stop = ServerState(), asyncio.Event()
         # Bound here, so that a port in use is the caller's error; from now on the kernel takes connections in.
         listener = socket.create_server(("127.0.0.1", self._port))
         import_module("nemotron_client._tekken")  # takes 0.2 s, for which the event loop would stand still
@@ -171,6 +174,8 @@ class MockServer(ScriptedServer):
         """How many TCP connections are open now, those that a client has just opened or closed taken into account."""
         if self._loop is None:
             return 0
+        if threading.current_thread() is self._thread:  # in a scripted function, which can't wait for itself
+            return len(self._state.connections)
         return asyncio.run_coroutine_threadsafe(self._count_connections(), self._loop).result()
 
     def wait_for_disconnect(self, count: int = 1, timeout: float = 5.0) -> bool:
@@ -226,17 +231,25 @@ class MockServer(ScriptedServer):
         self.requests.append(request)
         connection: _Connection = scope["state"]["connection"]
         try:
-            stayed = await self._send(self._chosen(request), send, connection)
+            stayed = await self._send(self._scripted(request), send, connection)
         except Exception as mistake:  # of a script: its test shall fail, and no client try again what can't go well
             self._mistakes.append(mistake)
             if connection.cycle.response_started:
                 raise  # uvicorn logs it and closes the connection
-            told = f"The reply that the test scripted for this request failed: {mistake!r}"
-            stayed = await self._send(error(500, told, headers={"x-should-retry": "false"}), send, connection)
+            stayed = await self._send(_failed(mistake), send, connection)
         if not stayed and not self._stop.is_set():
             with self._left:
                 self.disconnects += 1
                 self._left.notify_all()
+
+    def _scripted(self, request: RecordedRequest) -> Reply:
+        try:
+            return self._chosen(request)
+        except Exception:
+            raise
+        except BaseException as mistake:  # noqa: BLE001 - such as pytest.fail's, which the event loop must not see
+            self._mistakes.append(mistake)
+            return _failed(mistake)
 
     async def _send(self, reply: Reply, send: _Send, connection: _Connection) -> bool:
         """Send the reply; return whether the client stayed until it had ended."""
@@ -258,3 +271,8 @@ class MockServer(ScriptedServer):
             return False
         await connection.cut(reset=reply.end == "reset")
         return True
+
+
+def _failed(mistake: BaseException) -> Reply:
+    told = f"The reply that the test scripted for this request failed: {mistake!r}"
+    return error(500, told, headers={"x-should-retry": "false"})

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import unquote
 
@@ -23,6 +23,7 @@ _Of: TypeAlias = Any
 """An object of httpx2 or of httpx: they look the same, but neither library takes those of the other."""
 
 LEFT = "The recording ends here, where the client left."
+_DONE = b"data: [DONE]\n\n"
 _PATIENCE = 5.0  # seconds
 _OF_COMPRESSED = frozenset({"content-encoding", "content-length"})
 
@@ -68,7 +69,7 @@ class Blocking:
             plug: What becomes of requests.
             send: The method itself, for those that are sent on.
         """
-        self.plug, self._send = plug, send
+        self.plug, self.send = plug, send
 
     def handle(self, request: _Of) -> object:
         """Return a response of the library that the request is of."""
@@ -77,12 +78,12 @@ class Blocking:
         if not isinstance(answer, Exchange):
             tape = _Tape(request, answer)
             with tape.failures():
-                response = self._send(request)
+                response = self.send(request)
             return tape.response(response, response.iter_bytes())
         player = _Player(request, answer, self.plug)
         with player.failures():
             for seconds in player.play.head():
-                self.plug.wait(seconds)
+                player.wait_here(seconds)
         return player.response()
 
 
@@ -91,7 +92,7 @@ class Nonblocking:
 
     def __init__(self, plug: Plug, send: Callable[[_Of], Awaitable[_Of]]) -> None:
         """Begin, with what `Blocking` is given."""
-        self.plug, self._send = plug, send
+        self.plug, self.send = plug, send
 
     async def handle(self, request: _Of) -> object:
         """Return a response of the library that the request is of."""
@@ -100,7 +101,7 @@ class Nonblocking:
         if not isinstance(answer, Exchange):
             tape = _Tape(request, answer)
             with tape.failures():
-                response = await self._send(request)
+                response = await self.send(request)
             return tape.response(response, response.aiter_bytes())
         player = _Player(request, answer, self.plug)
         await checkpoint()  # as where there is a network: other tasks run, and a cancelled one ends
@@ -142,7 +143,8 @@ class _Player:
     """Play an exchange to a client of the library that the request is of."""
 
     def __init__(self, request: _Of, exchange: Exchange, plug: Plug) -> None:
-        self.play = Play(exchange, request.extensions.get("timeout", {}))
+        is_ours = request.headers.get("user-agent", "").startswith("nemotron-client/")
+        self.play = Play(exchange, request.extensions.get("timeout", {}), is_ours=is_ours)
         self.plug = plug
         self.over = False
         self._exchange = exchange
@@ -150,7 +152,15 @@ class _Player:
 
     def response(self) -> object:
         stream = _stream(self._library, _Played)(self)
-        return self._library.Response(self._exchange.status, headers=self._exchange.headers, stream=stream)
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in self._exchange.headers.items()]
+        return self._library.Response(self._exchange.status, headers=headers, stream=stream)
+
+    def wait_here(self, seconds: float) -> None:
+        waiting = self.plug.wait(seconds)
+        if isawaitable(waiting):
+            if iscoroutine(waiting):
+                waiting.close()
+            raise TypeError("sleep=... returns what is to be awaited, but this client is blocking: give time.sleep.")
 
     async def wait(self, seconds: float) -> None:
         waiting = self.plug.wait(seconds)
@@ -164,7 +174,20 @@ class _Player:
             yield
         except Broken as broken:
             self.over = True
+            if broken.kind == "ReadTimeout":
+                self.leave()
             raise getattr(self._library, broken.kind)(str(broken)) from None
+        except Exception:  # a mistake in a script
+            self.over = True
+            raise
+        except BaseException:  # cancelled
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Take note of a client that leaves before the end."""
+        self.over = True
+        self.plug.left()
 
 
 class _Played:
@@ -182,14 +205,20 @@ class _Played:
             for step in self._steps:
                 if isinstance(step, bytes):
                     return step
-                self._player.plug.wait(step)
+                self._player.wait_here(step)
         self._player.over = True
         raise StopIteration
 
     def close(self) -> None:
-        if not self._player.over:
-            self._player.over = True
-            self._player.plug.left()
+        if not self._player.over and not self._is_all_told():
+            self._player.leave()
+
+    def _is_all_told(self) -> bool:
+        """Tell whether only the mark of the end was still to come, which nobody has to wait for."""
+        try:
+            return next(self._steps, _DONE) == _DONE
+        except Exception:  # noqa: BLE001 - an end that is none, or a mistake that is told with the script
+            return True
 
     def __aiter__(self) -> Self:
         return self

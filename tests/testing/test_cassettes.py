@@ -159,6 +159,14 @@ async def test_what_is_not_cancelled_this_time_fails_in_the_end(
         await connect(cassette, base_url=ELSEWHERE, max_retries=0).create("Hello")
 
 
+def test_while_it_records_the_network_can_be_looked_at(path: Path, server: MockServer, http: httpx2.Client) -> None:
+    with Cassette(path, "record") as cassette:
+        stream = cassette.attach(http).get(f"{server.base_url}/models").extensions["network_stream"]
+    host, port = stream.get_extra_info("socket").getsockname()
+    assert (host, port) == stream.get_extra_info("client_addr")
+    assert callable(stream.write)
+
+
 async def test_one_http_client_of_two_clients_is_recorded_once(path: Path) -> None:
     with MockServer() as server, Cassette(path, "record") as cassette, httpx2.Client() as http_client:
         for question in ("One", "Two"):

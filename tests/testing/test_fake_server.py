@@ -1,8 +1,11 @@
 """The server in the process: what it answers, to whom, how time passes in it, and what it tells of mistakes."""
 
 import inspect
+import itertools
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, assert_type
 
 import anyio
@@ -25,7 +28,10 @@ from nemotron_client import (
 from nemotron_client.testing import FakeServer, RecordedRequest, Reply, cut, error, stream_error, text, tool_calls
 from tests.captures import load
 from tests.client.either import Either
-from tests.testing.conftest import MODEL, NO_CERTIFICATES, Connect
+from tests.testing.conftest import MODEL, NO_CERTIFICATES, Connect, Library, blocking
+
+PIECES = [b'{"choices":', b'[{"message":{"content":"Hi"}}]}']
+BEGUN = b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n'
 
 
 @pytest.fixture
@@ -103,7 +109,7 @@ async def test_silences_end_at_the_clients_limits_and_take_no_time(fake: FakeSer
         Reply(status=0, end="hang"),
         Reply(status=200, delay=400.0),
         cut(text("Once upon"), after=2, end="hang"),
-        Reply(chunks=[b": one\n\n", b": two\n\n"], chunk_delay=61.0),
+        Reply(chunks=[BEGUN, b": two\n\n"], chunk_delay=61.0),
     )
     began = time.monotonic()
     for _ in range(2):
@@ -115,6 +121,104 @@ async def test_silences_end_at_the_clients_limits_and_take_no_time(fake: FakeSer
                 await stream.until_done()
     assert fake.waits == [310.0, 310.0, 60.0, 60.0]
     assert time.monotonic() - began < 10.0
+
+
+async def test_until_the_first_event_its_own_limit_holds_whatever_else_comes(
+    fake: FakeServer, connect: Connect
+) -> None:
+    client = connect(fake, timeout=Timeout(first_event=0.5, idle=5))
+    fake.reply(Reply(chunks=[b": keep-alive\n\n"] * 10, chunk_delay=0.1))
+    async with client.stream() as stream:
+        with pytest.raises(StreamTimeoutError, match=r"0\.5 s of silence were played"):
+            await stream.until_done()
+    fake.reply(Reply(chunks=[b"{", b"}", b"", b""], chunk_delay=0.3, headers={"content-type": "application/json"}))
+    with pytest.raises(APITimeoutError):
+        await client.create()
+
+
+async def test_a_body_that_is_no_stream_may_pause_for_longer_than_a_stream(fake: FakeServer, connect: Connect) -> None:
+    fake.reply(Reply(chunks=PIECES, chunk_delay=0.6, headers={"content-type": "application/json"}))
+    assert (await connect(fake, timeout=Timeout(first_event=2, idle=0.3)).create()).text == "Hi"
+    assert fake.waits == [0.6]
+
+
+async def test_headers_that_are_late_leave_a_stream_as_much_time_as_a_silence_may_take(
+    fake: FakeServer, connect: Connect
+) -> None:
+    fake.reply(Reply(delay=9.0, chunks=[b": one\n\n", BEGUN, b"data: [DONE]\n\n"], chunk_delay=2.0))
+    async with connect(fake, timeout=Timeout(first_event=10, idle=5)).stream() as stream:
+        with suppress(StreamInterruptedError):
+            await stream.until_done()
+    assert fake.waits == [9.0, 2.0, 2.0]
+
+
+def test_another_client_has_one_limit_of_each_silence() -> None:
+    reply = Reply(chunks=[b"1", b"2", b"3"], chunk_delay=4.0)
+    with FakeServer(reply, replace(reply, chunk_delay=6.0)) as fake:
+        http = fake.attach(httpx.Client(verify=NO_CERTIFICATES))
+        assert http.post("http://x/v1/completions").content == b"123"
+        with pytest.raises(httpx.ReadTimeout, match="5 s of silence were played"):
+            http.post("http://x/v1/completions")
+        assert fake.disconnects == 1
+
+
+async def test_a_client_that_gives_up_is_one_that_left(fake: FakeServer, connect: Connect) -> None:
+    fake.reply(Reply(status=0, end="hang"), cut("Once upon", after=2, end="hang"), cut("Once", after=99, end="hang"))
+    client = connect(fake)
+    with pytest.raises(APITimeoutError):
+        await client.create()
+    for number in (2, 3):
+        async with client.stream() as stream:
+            with suppress(StreamTimeoutError):
+                await stream.until_done()
+        assert fake.disconnects == number
+
+
+async def test_a_client_that_heard_all_has_not_left(fake: FakeServer, client: Either) -> None:
+    fake.reply(stream_error(500, "died", text="Once"), Reply(chunks=[b"data: {\n\n"]), Reply(chunks=breaking_late()))
+    for _ in range(3):
+        async with client.stream() as stream:
+            with suppress(StreamInterruptedError, LookupError):
+                await stream.until_done()
+    assert fake.disconnects == 0
+    with pytest.raises(LookupError):
+        fake.close()
+
+
+@pytest.mark.parametrize("variant", ["asyncio", "trio"])
+async def test_a_task_that_is_cancelled_has_left(connect: Connect) -> None:
+    with FakeServer(sleep=anyio.sleep) as fake:
+        fake.always(Reply(delay=60.0))
+        with anyio.move_on_after(0.01):
+            await connect(fake).create()
+        assert fake.disconnects == 1
+
+
+@pytest.mark.parametrize("variant", ["sync"])
+async def test_a_sleep_that_is_to_be_awaited_is_no_good_for_a_blocking_client(connect: Connect) -> None:
+    for sleep in (anyio.sleep, later):
+        with FakeServer(Reply(delay=1.0), chunk_delay=1.0, sleep=sleep) as fake:
+            with pytest.raises(TypeError, match=r"this client is blocking: give time\.sleep"):
+                await connect(fake).create()
+            with pytest.raises(TypeError, match=r"this client is blocking: give time\.sleep"):
+                async with connect(fake).stream() as stream:
+                    await stream.until_done()
+
+
+class Later:
+    """Something to await that is no coroutine."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+def later(_: float) -> Later:
+    return Later()
+
+
+def breaking_late() -> Iterator[bytes]:
+    yield b'data: {"error": "x"}\n\n'
+    raise LookupError("after the end")
 
 
 async def test_the_limit_of_the_whole_call_spans_all_delays(fake: FakeServer, connect: Connect) -> None:
@@ -306,3 +410,36 @@ def test_a_scripted_answer_is_given_to_a_body_of_any_form(body: bytes, fake: Fak
     with fake.attach(httpx2.Client(verify=NO_CERTIFICATES)) as http:
         answer = http.post(f"{fake.base_url}/chat/completions", content=body)
     assert answer.json()["choices"][0]["message"]["content"] == "Hello"
+
+
+def test_servers_that_are_attached_to_one_client_answer_until_each_is_closed(library: Library) -> None:
+    http = blocking(library) or httpx2.Client(verify=NO_CERTIFICATES)
+    transport: object = getattr(http, "_transport", None)  # which both libraries have, and tell no one
+    own = {**vars(transport)}
+
+    def said() -> str:
+        return str(http.post("http://127.0.0.1:9/v1/completions", json={"prompt": "x"}).json()["choices"][0]["text"])
+
+    for order in itertools.permutations(range(3)):
+        fakes = [FakeServer() for _ in range(3)]
+        for number, fake in enumerate(fakes):
+            fake.always(str(number))
+            assert fake.attach(http) is http
+        left = {0, 1, 2}
+        for number in order:
+            assert said() == str(max(left))
+            fakes[number].close()
+            left.remove(number)
+        assert vars(transport) == own
+    http.close()
+
+
+def test_a_letter_of_latin_1_may_stand_in_a_header() -> None:
+    with FakeServer(Reply(headers={"x-a": "\xe9"})) as fake:
+        http = fake.attach(httpx2.Client(verify=NO_CERTIFICATES))
+        assert http.post("http://x/v1/completions").headers["x-a"] == "\xe9"
+
+
+def test_a_client_of_this_library_is_made_not_attached() -> None:
+    with FakeServer() as fake, pytest.raises(TypeError, match=r"use client\(\.\.\.\)"):
+        fake.attach(fake.client())

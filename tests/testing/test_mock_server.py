@@ -79,6 +79,14 @@ def test_open_connections_are_right_at_once_after_a_client_opened_or_closed_one(
         assert server.open_connections == 0
 
 
+def test_it_may_be_started_again_and_twice_is_once(http: httpx2.Client) -> None:
+    server = MockServer()
+    for _ in range(2):
+        with server.start() as started, server:
+            assert started is server
+            assert http.get(f"{server.base_url}/models").status_code == 200
+
+
 def test_it_shows_where_it_is(server: MockServer) -> None:
     assert repr(server) == f"<MockServer {server.base_url}>"
     assert repr(MockServer()) == "<MockServer not started>"

@@ -130,3 +130,22 @@ def test_the_parts_of_a_message_and_the_results_of_tools_are_questions_too() -> 
             ]
         )
     fake.assert_asked("Parts", "18 degrees")
+
+
+def test_values_that_look_alike_and_are_none_are_told_as_python_writes_them() -> None:
+    with FakeServer() as fake:
+        fake.client().chat.completions.create(messages="Hello\n", seed=5)
+        (asked,) = fake.asked
+        for question in ("Hello", "Hello\r\n"):
+            assert f"-{question!r}\n+'Hello\\n'\n" in told(asked, question=question)
+        assert "-'5'\n+5\n" in told(asked, seed="5")
+        assert "-'(not sent)'\n+(not sent)\n" in told(asked, temperature="(not sent)")
+        with pytest.raises(AssertionError, match=r"-'Hello'\n\+'Hello\\n'\n"):
+            fake.assert_asked("Hello")
+
+
+def test_a_request_without_a_body_asked_nothing() -> None:
+    with FakeServer() as fake:
+        fake.client().models.list()
+    (request,) = fake.requests
+    assert (request.json, request.question, request.messages, request.tools, request.model) == ({}, "", [], [], None)

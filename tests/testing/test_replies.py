@@ -3,7 +3,8 @@
 import itertools
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -137,17 +138,32 @@ def test_a_replys_own_delay_between_chunks_goes_before_the_servers(http: httpx2.
         assert http.post(f"{server.base_url}/completions").content == b"123"
 
 
-def test_what_no_reply_can_have_is_refused_where_the_script_is_written() -> None:
-    wrong: Any = None  # what no checker lets pass
-    for make, told in (
-        (lambda: Reply(end=wrong), "end=None: give 'close', 'cut', 'reset', 'hang'"),
-        (lambda: Reply(status=wrong), "The status of a reply is a number, not None"),
-        (lambda: error(wrong, "busy"), "The status of a reply is a number, not None"),
-        (lambda: problem(wrong, "busy"), "The status of a reply is a number, not None"),
-        (lambda: cut(wrong, after=1), r"cut\(...\) is given None: give a text, or an answer such as tool_calls"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=told):
-            make()
+WRONG: Any = None  # what no checker lets pass
+TEXT: Any = "x"
+BYTES: Any = b"x"
+NUMBERS: Any = {"retry-after": 20}
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (partial(Reply, end=WRONG), "end=None: give 'close', 'cut', 'reset', 'hang'"),
+        (partial(Reply, status=WRONG), "The status of a reply is a number, not None"),
+        (partial(Reply, status=True), "The status of a reply is a number, not True"),
+        *((partial(Reply, status=status), f"status={status}: give one") for status in (-1, 99, 101, 600)),
+        (partial(error, WRONG, "busy"), "The status of a reply is a number, not None"),
+        (partial(problem, WRONG, "busy"), "The status of a reply is a number, not None"),
+        (partial(Reply, chunks=BYTES), "chunks=b'x': give several, each of bytes"),
+        (partial(Reply, chunks=TEXT), "chunks='x': give several, each of bytes"),
+        (partial(error, 429, "slow down", headers=NUMBERS), "The header 'retry-after' is 20: give texts"),
+        (partial(Reply, headers={"a b": "c"}), "The header 'a b' can't be 'c'"),
+        *((partial(Reply, headers={"a": value}), "The header 'a' can't be") for value in ("b\r\nc: d", " b", "\u20ac")),
+        (partial(cut, WRONG, after=1), r"cut\(...\) is given None: give a text, or an answer such as tool_calls"),
+    ],
+)
+def test_what_no_reply_can_have_is_refused_where_the_script_is_written(make: Callable[[], object], told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        make()
 
 
 def test_an_error_may_have_a_status_that_no_specification_knows() -> None:

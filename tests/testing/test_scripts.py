@@ -1,12 +1,13 @@
 """What a test can have the server answer, to whom and in which order, and how it is told of a mistake in that."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 import pytest
 
-from nemotron_client import APIConnectionError, Nemotron
+from nemotron_client import APIConnectionError, APIError, Nemotron
 from nemotron_client.testing import (
     FakeServer,
     MockServer,
@@ -264,3 +265,96 @@ def test_what_a_server_says_by_itself_is_no_mistake_of_a_script(either: FakeServ
     with pytest.raises(LookupError) as failed:
         fails()
     assert notes(failed) == []
+
+
+def failing(_: RecordedRequest) -> Reply:
+    pytest.fail("must not be asked")
+
+
+def test_a_failure_of_pytest_in_a_scripted_function_fails_the_test_that_swallows_it(
+    either: FakeServer | MockServer,
+) -> None:
+    either.always(failing)
+
+    def serve() -> None:
+        with either as server, suppress(APIError, pytest.fail.Exception):
+            ask(server, "Hello")
+
+    with pytest.raises(pytest.fail.Exception, match="must not be asked"):
+        serve()
+    assert either.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(body={"a": object()}), "not JSON serializable"),
+        (Reply(chunks=["text"]), "A chunk of a reply is bytes, not 'text'"),  # type: ignore[list-item] # a mistake
+    ],
+)
+def test_a_reply_that_cant_be_sent_fails_the_test_that_swallows_it(
+    reply: Reply, told: str, either: FakeServer | MockServer
+) -> None:
+    either.reply(reply)
+
+    def serve() -> None:
+        with either as server, suppress(APIError, TypeError):
+            ask(server, "Hello")
+
+    with pytest.raises(TypeError, match=told):
+        serve()
+
+
+def test_a_test_that_fails_for_another_reason_is_told_of_the_mistake_in_its_script(
+    either: FakeServer | MockServer,
+) -> None:
+    either.reply(lambda request: request.json["nope"])
+
+    def fails() -> None:
+        with either as server:
+            with suppress(APIError, KeyError):
+                ask(server, "Hello")
+            raise LookupError
+
+    with pytest.raises(LookupError) as failed:
+        fails()
+    (note,) = notes(failed)
+    assert note.startswith("A scripted function raised KeyError('nope') (")
+    assert "test_scripts.py, line " in note
+
+
+def test_a_mistake_that_ends_the_test_itself_is_not_told_twice() -> None:
+    def fails() -> None:
+        with FakeServer(lambda request: request.json["nope"]) as fake:
+            ask(fake, "Hello")
+
+    with pytest.raises(KeyError) as failed:
+        fails()
+    assert notes(failed) == []
+
+
+def test_an_iterator_at_its_end_is_told_as_such() -> None:
+    said = iter(["Once"])
+    with FakeServer() as fake:
+        fake.always(lambda _: next(said))
+        assert ask(fake, "Hello") == "Once"
+        with pytest.raises(RuntimeError, match="raised StopIteration: its iterator is at its end"):
+            ask(fake, "Hello")
+        with pytest.raises(RuntimeError, match="its iterator is at its end"):
+            fake.close()
+
+
+def test_a_scripted_function_is_not_asynchronous() -> None:
+    async def answer(_: RecordedRequest) -> str:
+        return "Hello"
+
+    wrong: Any = answer  # what no checker lets pass
+    fake = FakeServer(wrong)
+    with pytest.raises(TypeError, match="can't be asynchronous"):
+        ask(fake, "Hello")
+
+
+def test_a_scripted_function_may_ask_how_many_connections_are_open() -> None:
+    with MockServer() as server:
+        server.reply(lambda _: f"{server.open_connections} open")
+        assert ask(server, "Hello") == "1 open"
