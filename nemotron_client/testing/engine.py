@@ -8,7 +8,7 @@ from nemotron_client.testing.limits import inside, is_sendable, number, once, wr
 from nemotron_client.testing.refusals import refused
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.schemas import has_half_character, is_compiled, read
-from nemotron_client.testing.tokenizing import VOCABULARY, prompt_ids, text_ids
+from nemotron_client.testing.tokenizing import VOCABULARY, prompts, text_ids
 
 _MOST_LOGPROBS = 20
 _MOST_TOKENS_TOLD = _MOST_BAD_WORDS = 128
@@ -20,12 +20,17 @@ def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
         yield from wrong_temperature(body.temperature)
     else:
         yield from _wrong_values(body)
-    if isinstance(body, TextBody) and [] in prompt_ids(body.model_dump()):
+    if isinstance(body, TextBody) and _has_empty_prompt(body):
         yield error(400, "The decoder prompt cannot be empty")
     if not body.use_beam_search:
         yield from _wrong_bad_words(once(body.bad_words))
     if _has_unsendable(_handed_over(body)):
         yield error(500, "")
+
+
+def _has_empty_prompt(body: TextBody) -> bool:
+    """Tell a prompt without a token: an empty text has the start's, unless that is left out."""
+    return any(not each and (not isinstance(each, str) or not body.add_special_tokens) for each in prompts(body.prompt))
 
 
 def _wrong_values(body: ChatBody | TextBody) -> Iterator[Reply]:
