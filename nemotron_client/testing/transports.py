@@ -104,8 +104,8 @@ class Nonblocking:
                 response = await self.send(request)
             return tape.response(response, response.aiter_bytes())
         player = _Player(request, answer, self.plug)
-        await checkpoint()  # as where there is a network: other tasks run, and a cancelled one ends
         with player.failures():
+            await checkpoint()  # as where there is a network: other tasks run, and a cancelled one ends
             try:
                 for seconds in player.play.head():
                     await player.wait(seconds)
@@ -224,8 +224,8 @@ class _Played:
         return self
 
     async def __anext__(self) -> bytes:
-        await checkpoint()
         with self._player.failures():
+            await checkpoint()
             try:
                 for step in self._steps:
                     if isinstance(step, bytes):

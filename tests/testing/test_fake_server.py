@@ -186,11 +186,16 @@ async def test_a_client_that_heard_all_has_not_left(fake: FakeServer, client: Ei
 
 
 @pytest.mark.parametrize("variant", ["asyncio", "trio"])
-async def test_a_task_that_is_cancelled_has_left(connect: Connect) -> None:
-    with FakeServer(sleep=anyio.sleep) as fake:
-        fake.always(Reply(delay=60.0))
-        with anyio.move_on_after(0.01):
-            await connect(fake).create()
+@pytest.mark.parametrize("reply", [Reply(delay=60.0), Reply(chunks=[BEGUN, BEGUN], chunk_delay=60.0)])
+async def test_a_task_that_is_cancelled_has_left(reply: Reply, connect: Connect) -> None:
+    async def cancel(_: float) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    with FakeServer(reply, sleep=cancel) as fake:
+        with anyio.CancelScope() as scope:
+            async with connect(fake).stream() as stream:
+                await stream.until_done()
         assert fake.disconnects == 1
 
 
