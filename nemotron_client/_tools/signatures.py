@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from inspect import Parameter
-from types import MethodType, NoneType, SimpleNamespace, UnionType
+from types import MethodType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from nemotron_client.errors import ToolDefinitionError
@@ -144,15 +144,20 @@ def mentions(hint: object, kind: type) -> bool:
 def needs_value(hint: object, kind: type) -> bool:
     """Tell whether an annotation is a class with a parameter that None can't be, as far as is certain."""
     if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
+        return needs_value(get_args(hint)[0], kind)
     return get_origin(hint) is kind and not _may_be_none(get_args(hint)[0])
 
 
 def _may_be_none(hint: object) -> bool:
     origin = get_origin(hint) or hint
+    if origin is Annotated:
+        return _may_be_none(get_args(hint)[0])
     if origin in {Union, UnionType}:
         return any(map(_may_be_none, get_args(hint)))
-    return not isinstance(origin, type) or origin in {Any, object, NoneType}
+    # Of what is no class, and of protocols, nothing is certain.
+    if not isinstance(origin, type) or origin is Any or getattr(origin, "_is_protocol", False):
+        return True
+    return isinstance(None, origin)
 
 
 def names_around(function: object) -> Names:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from nemotron_client._engine.exchange import Request
 
+THREAD = "nemotron-client-watchdog"
 _LINGER = 5.0  # seconds between two looks at the most, and that the thread stays for the next stream
 # After [DONE] only the end of the body is missing. Without it the connection can't be used again, but nobody should
 # wait for it.
@@ -60,7 +61,7 @@ class Watchdog:
         with self._condition:
             self._guards.add(guard)
             if self._thread is None:
-                thread = Thread(target=self._run, name="nemotron-client-watchdog", daemon=True)
+                thread = Thread(target=self._run, name=THREAD, daemon=True)
                 # A process may have all its threads, or be ending: then the HTTP client's own timeout must do, and the
                 # next body tries again.
                 with suppress(RuntimeError):

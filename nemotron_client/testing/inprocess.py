@@ -140,15 +140,11 @@ class InProcess:
 
 
 def _take_out(transport: object, name: str, stand_in: Blocking | Nonblocking) -> None:
-    """Have requests go past what stood in for a transport, be it the last that was put there or not."""
-    last: object = getattr(transport, name).__self__
-    if last is stand_in:
+    """Have requests go past what stood in for a transport, and remove all that do so and have nothing upon them."""
+    stand_in.is_out = True
+    last: object = getattr(getattr(transport, name), "__self__", None)
+    while isinstance(last, Blocking | Nonblocking) and last.is_out:
         delattr(transport, name)
-        if getattr(transport, name) != stand_in.send:  # another stands there still
-            setattr(transport, name, stand_in.send)
-        return
-    while isinstance(last, Blocking | Nonblocking):
-        below: object = getattr(last.send, "__self__", None)
-        if below is stand_in:
-            last.send = stand_in.send
-        last = below
+        if getattr(transport, name) != last.send:  # another stands there still
+            setattr(transport, name, last.send)
+        last = getattr(last.send, "__self__", None)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Explain: TypeAlias = Callable[[BaseException], None]
 
-_FAILED = pytest.StashKey[bool]()
+_BROKEN = pytest.StashKey[bool]()  # so far, or a part of it
+_FAILED = pytest.StashKey[bool]()  # or was skipped
 _EXPLAINING = pytest.StashKey[list[Explain]]()
 _OUTCOMES = "nemotron_outcomes"
 _LONGEST_NAME = 100
@@ -32,12 +33,14 @@ class _Outcomes:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         if call.when == "setup":
-            item.stash[_FAILED] = False
+            item.stash[_BROKEN] = False
         if call.excinfo is not None:  # also that of a subtest, after which the test goes on
             for explain in item.stash.get(_EXPLAINING, list[Explain]()):
                 explain(call.excinfo.value)
         report = yield
-        item.stash[_FAILED] |= call.excinfo is not None
+        # There is none of the setup if the first fixture of these was asked for in the test.
+        item.stash[_BROKEN] = item.stash.get(_BROKEN, False) or report.failed
+        item.stash[_FAILED] = item.stash[_BROKEN] or call.excinfo is not None
         return report
 
 

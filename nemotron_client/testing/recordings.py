@@ -18,7 +18,7 @@ from nemotron_client._json import is_array, is_object
 from nemotron_client.config import is_hosted
 from nemotron_client.testing.playback import KINDS, Broken, Exchange, Kind
 from nemotron_client.testing.recorded import COMPLETIONS, RecordedRequest, is_deeper
-from nemotron_client.testing.redaction import HIDDEN, Redactor
+from nemotron_client.testing.redaction import HIDDEN, Redactor, may_be_secret
 from nemotron_client.testing.replies import End, Reply
 
 _VERSION = 1
@@ -186,13 +186,27 @@ def is_alike(one: object, other: object) -> bool:
 def hidden(asked: JsonValue, recorded: JsonValue) -> JsonValue:
     """Return what is asked, with each text as it was recorded that differs only in what was taken out then."""
     if isinstance(asked, str) and isinstance(recorded, str) and HIDDEN in recorded:
-        pattern = ".*".join(map(re.escape, recorded.split(HIDDEN)))
-        return recorded if re.fullmatch(pattern, asked, re.DOTALL) else asked
+        return recorded if _differs_in_secrets(asked, recorded) else asked
     if isinstance(asked, dict) and isinstance(recorded, dict):
         return {name: hidden(value, recorded.get(name)) for name, value in asked.items()}
     if isinstance(asked, list) and isinstance(recorded, list) and len(asked) == len(recorded):
         return [*map(hidden, asked, recorded)]
     return asked
+
+
+def _differs_in_secrets(asked: str, recorded: str) -> bool:
+    first, *parts = recorded.split(HIDDEN)
+    *between, last = parts
+    if not asked.startswith(first) or not asked.endswith(last):
+        return False
+    place, end = len(first), len(asked) - len(last)
+    for part in between:
+        # A part that is found later leaves more to the secret before it, which would only be worse.
+        found = asked.find(part, place + 1, end)
+        if found < 0 or not may_be_secret(asked[place:found]):
+            return False
+        place = found + len(part)
+    return may_be_secret(asked[place:end])
 
 
 def body_of(request: RecordedRequest) -> JsonValue:

@@ -106,6 +106,11 @@ def is_secret_header(name: str) -> bool:
     return _HEADER.match(name) is not None
 
 
+def may_be_secret(text: str) -> bool:
+    """Tell whether a text may be one that was found by what it is: only its name tells a shorter one."""
+    return text == HIDDEN or (len(text) >= _SHORTEST and not re.search(r"\s", text))
+
+
 def _is_secret_parameter(name: str) -> bool:
     return is_secret_header(name) or name.lower().endswith("sig")
 
@@ -122,7 +127,8 @@ class Redactor:
         Raises:
             TypeError: It is no text and no pattern.
         """
-        self._patterns = [*_PATTERNS, *map(_pattern, [more] if isinstance(more, str) else more)]
+        several = [more] if isinstance(more, str | re.Pattern) else more
+        self._patterns = [*_PATTERNS, *map(_pattern, several)]
         self._seen: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
@@ -232,7 +238,8 @@ def _pattern(redaction: object) -> re.Pattern[str]:
         return re.compile(re.escape(redaction))
     if _is_pattern(redaction):
         return redaction
-    raise TypeError(f"redact: {redaction!r} is no text and no pattern of texts.")
+    # Not what it is: it was to be shown nowhere.
+    raise TypeError(f"redact: {type(redaction).__name__} is no text and no pattern of texts.")
 
 
 def _is_pattern(value: object) -> TypeGuard[re.Pattern[str]]:

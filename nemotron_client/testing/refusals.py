@@ -12,6 +12,7 @@ _HIDDEN = (
     (re.compile(r"/(?:home|lib|mnt|opt|root|srv|tmp|usr|var)(?:/[\w.-]+)+"), "<path>"),
     (re.compile(r"(?:/[\w-]+)+/[\w-]+\.\w+"), "<path>"),
 )
+_LONGEST = 4000  # characters: the patterns take a time that grows as the square of these
 
 
 def refused(told: str, param: str, value: object = None) -> Reply:
@@ -30,6 +31,6 @@ def without_paths(refusal: Reply) -> Reply:
     if not is_object(told):
         return refusal
     message = str(told.get("message"))
-    for pattern, put in _HIDDEN:
+    for pattern, put in _HIDDEN if len(message) <= _LONGEST else ():
         message = pattern.sub(put, message)
     return replace(refusal, body={"error": {**told, "message": message.strip()}})

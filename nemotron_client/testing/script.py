@@ -183,9 +183,9 @@ def _made(returned: object, request: RecordedRequest) -> Reply:
     if iscoroutine(returned):
         returned.close()
         raise TypeError("A scripted function can't be asynchronous: it is not awaited.")
-    made = text(returned) if isinstance(returned, str) else returned
-    if callable(made):
-        made = made(request)
+    made = _called(returned, request) if callable(returned) else returned
+    if isinstance(made, str):
+        made = text(made)(request)
     if isinstance(made, Reply):
         return made
     raise TypeError(f"A scripted function returned {returned!r}, which is no reply: {_REPLIES}.")

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -242,6 +242,15 @@ class MockServer(ScriptedServer):
                 self.disconnects += 1
                 self._left.notify_all()
 
+    def _noted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            yield from chunks
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as mistake:
+            self._mistakes.append(mistake)
+            raise RuntimeError(repr(mistake)) from mistake
+
     def _scripted(self, request: RecordedRequest) -> Reply:
         try:
             return self._chosen(request)
@@ -259,7 +268,7 @@ class MockServer(ScriptedServer):
             chunks, headers, pause = self._encoded(reply)
             encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": reply.status, "headers": encoded})
-            for number, chunk in enumerate(chunks):
+            for number, chunk in enumerate(self._noted(chunks)):
                 if number and await connection.lost_within(pause):
                     return False
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

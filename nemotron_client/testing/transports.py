@@ -3,6 +3,7 @@
 For each request it is told what to play to the client, or to send the request on and have the answer recorded.
 """
 
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from urllib.parse import unquote
 import anyio
 from anyio.lowlevel import checkpoint
 
-from nemotron_client._transport.watchdog import shut_down
+from nemotron_client._transport.watchdog import THREAD, shut_down
 from nemotron_client.testing.playback import Broken, Exchange, Play
 from nemotron_client.testing.recorded import RecordedRequest, header_values
 
@@ -23,9 +24,9 @@ _Of: TypeAlias = Any
 """An object of httpx2 or of httpx: they look the same, but neither library takes those of the other."""
 
 LEFT = "The recording ends here, where the client left."
-_DONE = b"data: [DONE]\n\n"
+_MARK = b"data: [DONE]"
 _PATIENCE = 5.0  # seconds
-_OF_COMPRESSED = frozenset({"content-encoding", "content-length"})
+_OF_COMPRESSED = frozenset({b"content-encoding", b"content-length"})
 
 
 class Recorder(Protocol):
@@ -70,9 +71,12 @@ class Blocking:
             send: The method itself, for those that are sent on.
         """
         self.plug, self.send = plug, send
+        self.is_out = False
 
     def handle(self, request: _Of) -> object:
-        """Return a response of the library that the request is of."""
+        """Return a response of the library that the request is of; of the transport itself once this is out."""
+        if self.is_out:
+            return self.send(request)
         asked = _recorded(request, request.read())
         answer = self.plug.answer(asked)
         if not isinstance(answer, Exchange):
@@ -93,9 +97,12 @@ class Nonblocking:
     def __init__(self, plug: Plug, send: Callable[[_Of], Awaitable[_Of]]) -> None:
         """Begin, with what `Blocking` is given."""
         self.plug, self.send = plug, send
+        self.is_out = False
 
     async def handle(self, request: _Of) -> object:
-        """Return a response of the library that the request is of."""
+        """Return a response of the library that the request is of; of the transport itself once this is out."""
+        if self.is_out:
+            return await self.send(request)
         asked = _recorded(request, await request.aread())
         answer = self.plug.answer(asked)
         if not isinstance(answer, Exchange):
@@ -196,6 +203,7 @@ class _Played:
     def __init__(self, player: _Player) -> None:
         self._player = player
         self._steps = player.play.body()
+        self._last = b""
 
     def __iter__(self) -> Self:
         return self
@@ -204,21 +212,16 @@ class _Played:
         with self._player.failures():
             for step in self._steps:
                 if isinstance(step, bytes):
+                    self._last = step
                     return step
                 self._player.wait_here(step)
         self._player.over = True
         raise StopIteration
 
     def close(self) -> None:
-        if not self._player.over and not self._is_all_told():
+        # Of a stream that has failed or has its mark, no more is waited for.
+        if not self._player.over and _MARK not in self._last and b'"error"' not in self._last:
             self._player.leave()
-
-    def _is_all_told(self) -> bool:
-        """Tell whether only the mark of the end was still to come, which nobody has to wait for."""
-        try:
-            return next(self._steps, _DONE) == _DONE
-        except Exception:  # noqa: BLE001 - an end that is none, or a mistake that is told with the script
-            return True
 
     def __aiter__(self) -> Self:
         return self
@@ -229,6 +232,7 @@ class _Played:
             try:
                 for step in self._steps:
                     if isinstance(step, bytes):
+                        self._last = step
                         return step
                     await self._player.wait(step)
             except Broken as broken:
@@ -246,23 +250,33 @@ class _Tape:
 
     def __init__(self, request: _Of, recorder: Recorder) -> None:
         self.recorder = recorder
-        self.was_shut_down = False
+        self.is_over_limit = False
+        self.last = b""
         self._library = _library(request)
 
     def response(self, received: _Of, pieces: _Of) -> object:
         """Return the response that was received, with a body that is recorded, decompressed, while it is read."""
         # Of a compressed body nobody could read a difference, nor take a secret out.
-        headers = {name: value for name, value in received.headers.items() if name.lower() not in _OF_COMPRESSED}
+        raw = [(name, value) for name, value in received.headers.raw if name.lower() not in _OF_COMPRESSED]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
         self.recorder.begin(received.status_code, headers)
         stream = _stream(self._library, _Taped)(self, received, pieces)
         extensions = {**received.extensions}
         if (network := extensions.get("network_stream")) is not None:
             extensions["network_stream"] = _NetworkStream(network, self)
-        return self._library.Response(received.status_code, headers=headers, stream=stream, extensions=extensions)
+        return self._library.Response(received.status_code, headers=raw, stream=stream, extensions=extensions)
+
+    def take(self, piece: bytes) -> None:
+        """Take note of a piece of the body."""
+        self.last = piece
+        self.recorder.chunk(piece)
 
     def end(self, error: Exception | None = None) -> None:
-        """Take note of the end, which is not the server's where the client itself has shut the connection down."""
-        if self.was_shut_down:
+        """Take note of the end, which is not the server's where a time limit of the client's was over.
+
+        After the mark of the end nobody waits for it, so that the limit is none that anybody hears of.
+        """
+        if self.is_over_limit and _MARK not in self.last:
             self.recorder.end("ReadTimeout", "The client's time limit was over.")
         elif error is not None:
             self.recorder.end(type(error).__name__, str(error))
@@ -298,7 +312,8 @@ class _Socket:
         self._socket, self._tape = connection, tape
 
     def shutdown(self, how: int, /) -> None:
-        self._tape.was_shut_down = True
+        # Whoever leaves a stream shuts it down too, in a thread of its own.
+        self._tape.is_over_limit = threading.current_thread().name == THREAD
         shut_down(self._socket, how)
 
     def __getattr__(self, name: str) -> object:
@@ -314,7 +329,7 @@ class _Taped:
     def __iter__(self) -> Iterator[bytes]:
         with self._tape.failures():
             for piece in self._pieces:
-                self._tape.recorder.chunk(piece)
+                self._tape.take(piece)
                 yield piece
         self._tape.end()
 
@@ -325,7 +340,7 @@ class _Taped:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._tape.failures():
             async for piece in self._pieces:
-                self._tape.recorder.chunk(piece)
+                self._tape.take(piece)
                 yield piece
         self._tape.end()
 

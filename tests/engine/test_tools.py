@@ -3,13 +3,13 @@
 import asyncio
 import inspect
 import pydoc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import date
 from enum import Enum
 from functools import partial, wraps
 from types import MethodType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, SupportsInt
 
 import pytest
 from pydantic import BaseModel
@@ -152,6 +152,11 @@ def test_a_context_is_known_by_its_annotation(annotation: object) -> None:
         (ToolContext[None], False),
         (ToolContext[object], False),
         (ToolContext[Any], False),
+        (ToolContext[Annotated[User | None, "described"]], False),
+        (ToolContext[Annotated[Any, "described"]], False),
+        (ToolContext[Annotated[User, "described"]], True),
+        (ToolContext[Hashable], False),  # which None is
+        (ToolContext[SupportsInt], False),  # of protocols nothing is certain
         (ToolContext[Literal["a"]], False),  # which is more than is looked at
         (ToolContext, False),
         (str, False),

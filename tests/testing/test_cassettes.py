@@ -199,6 +199,53 @@ def test_a_secret_that_was_told_as_one_after_it_was_asked_is_no_difference(path:
     assert '-        "content": "Log in as jane with ***, please",' in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "asked"),
+    [
+        ("Intro\n***\nSay hello", "Intro\n and something else altogether \nSay hello"),
+        ("a password=hunter22222 b", "a password=x and now something else altogether b"),
+        ("*** and ***", "short and shorter"),
+        ("Hello, ***", "Good bye, ***"),
+        ("Keys: *** one *** two", "Keys: nvapi-one-two nothing two"),
+    ],
+)
+def test_stars_stand_for_secrets_only(recorded: str, asked: str, path: Path, server: MockServer) -> None:
+    record(path, server, recorded)
+    with pytest.raises(CassetteError, match="was not recorded"), Cassette(path) as cassette:
+        ask(cassette, asked)
+
+
+def test_many_secrets_in_a_text_take_no_time_to_compare(path: Path, server: MockServer) -> None:
+    record(path, server, " and ".join(["***"] * 40))
+    with pytest.raises(CassetteError, match="was not recorded"), Cassette(path) as cassette:
+        ask(cassette, " and ".join([*["abcdefgh"] * 39, "short"]))
+    with Cassette(path) as cassette:
+        assert ask(cassette, " and ".join(["abcdefgh"] * 40))
+
+
+async def test_a_stream_that_is_left_or_ends_late_is_recorded_as_before(
+    path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client shuts the connection down then too, but no time limit is over."""
+    monkeypatch.setattr("nemotron_client._transport.watchdog.DRAIN", 0.01)
+    with MockServer() as server, Cassette(path, "record") as cassette:
+        server.reply(Reply(chunks=[BEGUN, BEGUN], chunk_delay=0.2), cut("Once", after=99, end="hang"))
+        client = connect(cassette, base_url=server.base_url)
+        async with client.stream("Hello") as stream:
+            await anext(aiter(stream))
+        async with client.stream("Hello") as stream:
+            await stream.until_done()
+    assert "ReadTimeout" not in json.dumps(held_in(path))
+
+
+def test_a_header_of_latin_1_is_recorded(path: Path, server: MockServer, http: httpx2.Client) -> None:
+    server.reply(Reply(headers={"x-name": "caf\xe9"}), path="/x")
+    with Cassette(path, "record") as cassette:
+        cassette.attach(http).get(server.base_url.removesuffix("/v1") + "/x")
+    with Cassette(path) as cassette:
+        assert cassette.attach(http).get(f"{ELSEWHERE.removesuffix('/v1')}/x").headers["x-name"] == "caf\xe9"
+
+
 def test_a_key_that_is_a_part_of_the_models_name_is_no_difference(path: Path, server: MockServer) -> None:
     with Cassette(path, "record") as cassette:
         client = cassette.client(base_url=server.base_url, model=MODEL, api_key="mistralai")

@@ -103,6 +103,26 @@ def test_a_subtest_that_fails_leaves_a_cassette_as_it_was(run: Run, pytester: py
     assert written.read_bytes() == before
 
 
+def test_a_fixture_may_be_asked_for_in_the_test(run: Run) -> None:
+    run("""
+    def test_lazy(request):
+        assert ask(request.getfixturevalue("nemotron_fake").client())
+    """).assert_outcomes(passed=1)
+
+
+def test_a_subtest_that_is_skipped_is_no_failure(run: Run, pytester: pytest.Pytester) -> None:
+    code = """
+    def test_answers(nemotron_cassette, subtests):
+        client = nemotron_cassette.client(base_url="{}", model="mistralai/mistral-nemotron")
+        with subtests.test("one"):
+            pytest.skip("not now")
+        assert ask(client)
+    """
+    with MockServer() as server:
+        run(code.format(server.base_url), "--nemotron-cassettes=record")
+    assert len([*pytester.path.rglob("*.json")]) == 1
+
+
 def test_no_two_tests_have_one_cassette() -> None:
     parameters = ["a::b", "a.b", "c[d", "c-d", "c]d", "a", "a]", ""]
     tests = [*(f"t.py::test_x[{each}]" for each in parameters), "t.py::test_x", "t.py::TestX::test_x[a]"]

@@ -319,7 +319,9 @@ def test_a_pattern_whose_group_takes_no_part_takes_all_out_that_it_finds() -> No
 
 def test_a_text_may_stand_alone_and_nothing_else_may() -> None:
     assert Redactor("Jane Doe").text("I am Jane Doe") == "I am ***"
-    wrong: list[Any] = [None, re.compile(b"x"), 5]  # what no checker lets pass
+    alone: Any = re.compile("J.ne Doe")  # which a checker refuses
+    assert Redactor(alone).text("I am Jane Doe") == "I am ***"
+    wrong: list[Any] = [None, b"my-secret", re.compile(b"x"), 5]  # what no checker lets pass
     for more in wrong:
-        with pytest.raises(TypeError, match=r"redact: .* is no text and no pattern of texts"):
+        with pytest.raises(TypeError, match=r"redact: (NoneType|bytes|Pattern|int) is no text and no"):
             Redactor([more])

@@ -358,3 +358,39 @@ def test_a_scripted_function_may_ask_how_many_connections_are_open() -> None:
     with MockServer() as server:
         server.reply(lambda _: f"{server.open_connections} open")
         assert ask(server, "Hello") == "1 open"
+
+
+def nested(answers: Iterator[str]) -> Callable[[RecordedRequest], Any]:  # deeper than a checker lets pass
+    def inner(_: RecordedRequest) -> str:
+        return next(answers)
+
+    return lambda _: inner
+
+
+def test_a_function_may_return_one_that_returns_a_text() -> None:
+    with FakeServer() as fake:
+        fake.always(nested(iter(["Once"])))
+        assert ask(fake, "Hello") == "Once"
+        with pytest.raises(RuntimeError, match="its iterator is at its end"):
+            ask(fake, "Hello")
+        with pytest.raises(RuntimeError, match="its iterator is at its end"):
+            fake.close()
+
+
+def failing_chunks() -> Iterator[bytes]:
+    yield b"data: {}\n\n"
+    pytest.fail("in a chunk")
+
+
+def test_a_failure_of_pytest_in_chunks_fails_the_test_that_swallows_it(
+    either: FakeServer | MockServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    either.reply(Reply(chunks=failing_chunks()))
+
+    def serve() -> None:
+        with either as server, suppress(APIError, pytest.fail.Exception):
+            ask(server, "Hello")
+
+    with pytest.raises(pytest.fail.Exception, match="in a chunk"):
+        serve()
+    assert all("in a chunk" in str(record.exc_info) for record in caplog.records)  # uvicorn's
