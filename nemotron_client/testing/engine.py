@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from nemotron_client._json import is_object
 from nemotron_client.testing.forms import ChatBody, StructuralTag, StructuredOutputs, TextBody
-from nemotron_client.testing.limits import inside, is_sendable, number, once, wrong_temperature
+from nemotron_client.testing.limits import everything_in, is_too_large, number, once, wrong_temperature
 from nemotron_client.testing.refusals import refused
 from nemotron_client.testing.replies import Reply, error
 from nemotron_client.testing.schemas import has_half_character, is_compiled, read
@@ -24,7 +24,7 @@ def refused_by_engine(body: ChatBody | TextBody) -> Iterator[Reply]:
         yield error(400, "The decoder prompt cannot be empty")
     if not body.use_beam_search:
         yield from _wrong_bad_words(once(body.bad_words))
-    if _has_unsendable(_handed_over(body)):
+    if any(map(_is_unsendable, everything_in(*_handed_over(body)))):
         yield error(500, "")
 
 
@@ -79,15 +79,8 @@ def _handed_over(body: ChatBody | TextBody) -> Iterator[object]:
         yield body.top_k
 
 
-def _has_unsendable(values: Iterable[object]) -> bool:
-    for value in values:
-        if isinstance(value, str) and has_half_character(value):
-            return True
-        if isinstance(value, int) and not is_sendable(value):
-            return True
-        if _has_unsendable(inside(value)):
-            return True
-    return False
+def _is_unsendable(value: object) -> bool:
+    return is_too_large(value) or (isinstance(value, str) and has_half_character(value))
 
 
 def _unusable_outputs(outputs: StructuredOutputs) -> Iterator[Reply]:

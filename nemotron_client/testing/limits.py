@@ -1,7 +1,7 @@
 """What vLLM has against the values in a body, in its words and in the order in which it looks at them. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
 from nemotron_client._json import is_array, is_object
@@ -46,18 +46,21 @@ def once(words: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(words)]
 
 
-def is_sendable(number: int) -> bool:
-    """Tell a number that vLLM can hand to its engine."""
-    return -(2**63) <= number < 2**64
+def is_too_large(value: object) -> bool:
+    """Tell a number that vLLM can't hand to its engine."""
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
-def inside(value: object) -> Iterator[object]:
-    """Yield what an object or an array holds."""
-    if is_object(value):
-        yield from value
-        yield from value.values()
-    elif is_array(value):
-        yield from value
+def everything_in(*values: object) -> Iterator[object]:
+    """Yield values, and what those hold that are objects or arrays, however deep it is."""
+    left = [*values]
+    while left:
+        value = left.pop()
+        yield value
+        if is_object(value):
+            left += [*value, *value.values()]
+        elif is_array(value):
+            left += value
 
 
 def broken_json(body: ChatBody) -> Iterator[Reply]:
@@ -125,7 +128,7 @@ def _out_of_range(body: ChatBody | TextBody) -> Iterator[Reply]:
         told = f"logit_bias contains key(s) that cannot be converted to integer token IDs: {no_numbers}"
         yield refused(told, "logit_bias", no_numbers)
     yield from _wrong_count("n", body.n)
-    if _has_large_number((body.kv_transfer_params, body.ec_transfer_params, body.vllm_xargs)):
+    if any(map(is_too_large, everything_in(body.kv_transfer_params, body.ec_transfer_params, body.vllm_xargs))):
         yield refused("extra_args integers must be between -2**63 and 2**64 - 1.", "extra_args")
     yield from _wrong_penalties(body)
     yield from wrong_temperature(body.temperature)
@@ -153,12 +156,6 @@ def _wrong_penalties(body: ChatBody | TextBody) -> Iterator[Reply]:
         yield error(400, f"repetition_penalty must be a finite number, got {body.repetition_penalty}.")
     if body.repetition_penalty is not None and body.repetition_penalty <= 0:
         yield error(400, f"repetition_penalty must be greater than zero, got {body.repetition_penalty}.")
-
-
-def _has_large_number(values: Iterable[object]) -> bool:
-    return any(
-        (isinstance(value, int) and not is_sendable(value)) or _has_large_number(inside(value)) for value in values
-    )
 
 
 def wrong_temperature(value: float | None) -> Iterator[Reply]:

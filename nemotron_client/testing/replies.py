@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Literal, TypeAlias, get_args
 
 from nemotron_client.testing.recorded import RecordedRequest
+from nemotron_client.testing.redaction import HIDDEN, is_secret_header
 
 MODEL = "mistralai/mistral-nemotron"
 
@@ -92,11 +93,11 @@ def _is_whole(value: object) -> bool:
 
 
 def _check_header(name: object, value: object) -> None:
+    shown = HIDDEN if is_secret_header(str(name)) else repr(value)
     if not isinstance(name, str) or not isinstance(value, str):
-        raise TypeError(f"The header {name!r} is {value!r}: give texts.")
-    is_sendable = _NAME.fullmatch(name) and _VALUE.fullmatch(value)
-    if not is_sendable:
-        raise ValueError(f"The header {name!r} can't be {value!r}: HTTP has no such.")
+        raise TypeError(f"The header {name!r} is {shown}: give texts.")
+    if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+        raise ValueError(f"The header {name!r} can't be {shown}: HTTP has no such.")
 
 
 def _checked(chunk: object) -> bytes:

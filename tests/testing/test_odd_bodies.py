@@ -164,6 +164,13 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
 
 
 # Hypothesis gives its examples more room for recursion than there is elsewhere.
+def deep_object(depth: int) -> dict[str, object]:
+    held: dict[str, object] = {}
+    for _ in range(depth):
+        held = {"a": held}
+    return held
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -187,6 +194,7 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
         ({"logit_bias": {"9" * 5000: 1}}, 400),
         ({"logit_bias": {"²": 1}}, 400),
         ({"n": 10**9}, 400),
+        ({"kv_transfer_params": deep_object(680)}, 200),
     ],
     ids=[
         "references",
@@ -206,6 +214,7 @@ def test_no_body_breaks_the_server(http: httpx2.Client, odd: tuple[str, Json]) -
         "digits",
         "no digit",
         "choices",
+        "parameters",
     ],
 )
 def test_nothing_that_is_too_deep_or_too_large_breaks_it(fields: dict[str, Any], status: int) -> None:

@@ -157,6 +157,7 @@ NUMBERS: Any = {"retry-after": 20}
         (partial(Reply, chunks=TEXT), "chunks='x': give several, each of bytes"),
         (partial(error, 429, "slow down", headers=NUMBERS), "The header 'retry-after' is 20: give texts"),
         (partial(Reply, headers={"a b": "c"}), "The header 'a b' can't be 'c'"),
+        (partial(Reply, headers={"set-cookie": "session=s3cret\n"}), r"The header 'set-cookie' can't be \*\*\*: HTTP"),
         *((partial(Reply, headers={"a": value}), "The header 'a' can't be") for value in ("b\r\nc: d", " b", "\u20ac")),
         (partial(cut, WRONG, after=1), r"cut\(...\) is given None: give a text, or an answer such as tool_calls"),
     ],
